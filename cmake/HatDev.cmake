@@ -1,0 +1,24 @@
+# Flags of our own programs only: warnings, instruction set, sanitizers.
+add_library(hat_dev INTERFACE)
+target_link_libraries(hat_dev INTERFACE hat::hat)
+target_compile_options(hat_dev INTERFACE -Wall -Wextra -Wpedantic -Wshadow -Wconversion
+  # kernels say fma where they mean it; nothing else may be contracted, so that equal sums stay equal
+  -ffp-contract=off)
+if(HAT_WERROR)
+  target_compile_options(hat_dev INTERFACE -Werror)
+endif()
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # g++ 12's AVX-512 intrinsics trip these even as system headers
+  target_compile_options(hat_dev INTERFACE -Wno-maybe-uninitialized -Wno-uninitialized)
+endif()
+if(HAT_NATIVE)
+  target_compile_options(hat_dev INTERFACE -march=native)
+endif()
+if(HAT_SANITIZE)
+  target_compile_options(hat_dev INTERFACE -fsanitize=${HAT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
+  target_link_options(hat_dev INTERFACE -fsanitize=${HAT_SANITIZE})
+endif()
+find_program(HAT_CCACHE ccache)
+if(HAT_CCACHE)
+  set(CMAKE_CXX_COMPILER_LAUNCHER ${HAT_CCACHE})
+endif()

@@ -1,0 +1,47 @@
+# The library: an INTERFACE target with nothing but its headers and what they need, and one target for each optional
+# component. No flag of ours reaches users from here.
+find_package(xtensor REQUIRED)
+find_package(xsimd REQUIRED) # never with a version: its version file refuses other majors
+find_package(Boost 1.74 CONFIG REQUIRED)
+find_package(Threads REQUIRED)
+
+add_library(hat INTERFACE)
+add_library(hat::hat ALIAS hat)
+target_compile_features(hat INTERFACE cxx_std_20)
+target_include_directories(hat INTERFACE
+  $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>)
+target_link_libraries(hat INTERFACE xtensor xsimd Boost::headers Threads::Threads)
+
+# hat_component(NAME name LIBS targets...): hat::name is hat::hat plus what an optional header needs.
+function(hat_component name)
+  add_library(hat_${name} INTERFACE)
+  add_library(hat::${name} ALIAS hat_${name})
+  target_link_libraries(hat_${name} INTERFACE hat ${ARGN})
+  set_target_properties(hat_${name} PROPERTIES EXPORT_NAME ${name})
+endfunction()
+
+# json: configuration, checkpoints, reports (io/json.hpp and what includes it)
+find_package(nlohmann_json QUIET)
+if(TARGET nlohmann_json::nlohmann_json)
+  hat_component(json nlohmann_json::nlohmann_json)
+endif()
+# yaml: the reference's configuration files (io/yaml.hpp)
+find_package(yaml-cpp QUIET)
+if(TARGET yaml-cpp::yaml-cpp)
+  hat_component(yaml yaml-cpp::yaml-cpp)
+elseif(TARGET yaml-cpp)
+  hat_component(yaml yaml-cpp)
+endif()
+# gzip: .gz text (text/gzip.hpp)
+find_package(ZLIB QUIET)
+if(ZLIB_FOUND)
+  hat_component(gzip ZLIB::ZLIB)
+endif()
+# sentencepiece: subword models (text/sentencepiece.hpp)
+find_package(PkgConfig QUIET)
+if(PkgConfig_FOUND)
+  pkg_check_modules(HAT_SENTENCEPIECE QUIET IMPORTED_TARGET GLOBAL sentencepiece)
+  if(TARGET PkgConfig::HAT_SENTENCEPIECE)
+    hat_component(sentencepiece PkgConfig::HAT_SENTENCEPIECE)
+  endif()
+endif()

@@ -1,0 +1,63 @@
+#pragma once
+/// \file
+/// Sizes whose type says when they are known, and windows on matrices owned by someone else.
+
+#include <concepts>
+#include <cstddef>
+#include <type_traits>
+
+namespace hat {
+
+/// A size known at compile time.
+template <std::size_t N>
+using Fixed = std::integral_constant<std::size_t, N>;
+
+/// A size whose type says when it is known: std::size_t at run time, Fixed<N> at compile time.
+template <class E>
+concept Extent = std::convertible_to<E, std::size_t> && std::is_trivially_copyable_v<E>;
+
+/// A rows x cols window on numbers owned by someone else. `stride` is the owner's row length in elements.
+template <class T, Extent Rows = std::size_t, Extent Cols = std::size_t, Extent Stride = std::size_t>
+struct MatrixView {
+    using value_type = std::remove_const_t<T>;
+
+    T* data{};
+    [[no_unique_address]] Rows rows{};
+    [[no_unique_address]] Cols cols{};
+    [[no_unique_address]] Stride stride{};
+
+    constexpr MatrixView() = default;
+    constexpr MatrixView(T* p, Rows r, Cols c, Stride s) : data(p), rows(r), cols(c), stride(s) {}
+    /// A dense matrix: the stride is the number of columns.
+    constexpr MatrixView(T* p, Rows r, Cols c)
+        requires std::convertible_to<Cols, Stride>
+        : data(p), rows(r), cols(c), stride(c) {}
+    /// A view of mutable numbers is also a view of constant ones.
+    template <class U>
+        requires(std::same_as<const U, T> && !std::same_as<U, T>)
+    constexpr MatrixView(const MatrixView<U, Rows, Cols, Stride>& o)
+        : data(o.data), rows(o.rows), cols(o.cols), stride(o.stride) {}
+
+    constexpr T* row(std::size_t i) const { return data + i * static_cast<std::size_t>(stride); }
+    constexpr T& operator()(std::size_t i, std::size_t j) const { return row(i)[j]; }
+
+    /// HAT's weight sharing: a SubTransformer uses the leading block of the SuperTransformer (paper, section 3.1).
+    template <Extent R, Extent C>
+    constexpr MatrixView<T, R, C, Stride> prefix(R r, C c) const {
+        return {data, r, c, stride};
+    }
+    /// Rows [first, first + count), all columns.
+    constexpr MatrixView<T, std::size_t, Cols, Stride> rows_at(std::size_t first, std::size_t count) const {
+        return {row(first), count, cols, stride};
+    }
+    /// Columns [first, first + count), all rows.
+    constexpr MatrixView<T, Rows, std::size_t, Stride> cols_at(std::size_t first, std::size_t count) const {
+        return {data + first, rows, count, stride};
+    }
+};
+
+/// Views whose sizes are all known at run time: what the elastic path passes around.
+template <class T>
+using View = MatrixView<T, std::size_t, std::size_t, std::size_t>;
+
+}  // namespace hat

@@ -1,0 +1,12 @@
+#pragma once
+/// \file
+/// The version of hat; CMake reads it from here.
+
+#define HAT_VERSION_MAJOR 0
+#define HAT_VERSION_MINOR 1
+#define HAT_VERSION_PATCH 0
+
+namespace hat {
+/// The version as text, as stored in files for provenance.
+inline constexpr const char* version = "0.1.0";
+}  // namespace hat
