@@ -1,54 +1,5 @@
 #pragma once
 /// \file
-/// Sentences as the model reads them: ragged, so that no work is ever spent on padding.
+/// Batches of sentences as the model reads them: hat::Batch, which the text side shares, lives in core/tokens.hpp.
 
-#include <cstddef>
-#include <cstdint>
-#include <span>
-#include <vector>
-
-namespace hat {
-
-/// Ids with a fixed meaning in every vocabulary, as in the reference (fairseq).
-struct SpecialTokens {
-    static constexpr std::int32_t bos = 0, pad = 1, eos = 2, unk = 3;
-    static constexpr std::int32_t count = 4;
-};
-
-/// Sentences stored one after the other; sentence i is tokens[offsets[i] .. offsets[i + 1]).
-struct Ragged {
-    std::vector<std::int32_t> tokens;
-    std::vector<std::size_t> offsets{0};
-
-    std::size_t size() const { return offsets.size() - 1; }
-    std::span<const std::int32_t> operator[](std::size_t i) const {
-        return {tokens.data() + offsets[i], offsets[i + 1] - offsets[i]};
-    }
-    void push_back(std::span<const std::int32_t> sentence) {
-        tokens.insert(tokens.end(), sentence.begin(), sentence.end());
-        offsets.push_back(tokens.size());
-    }
-    void clear() {
-        tokens.clear();
-        offsets.assign(1, 0);
-    }
-};
-
-/// One training or scoring batch. Source and target sentences end in eos; `previous` is the decoder's input: the
-/// target with its eos moved to the front. `previous` and `target` have equal offsets.
-struct Batch {
-    Ragged source, previous, target;
-
-    std::size_t sentences() const { return source.size(); }
-    /// The number of target tokens: what losses are divided by.
-    std::size_t target_tokens() const { return target.tokens.size(); }
-    void push_back(std::span<const std::int32_t> source_sentence, std::span<const std::int32_t> target_sentence) {
-        source.push_back(source_sentence);
-        target.push_back(target_sentence);
-        previous.tokens.push_back(target_sentence.back());
-        previous.tokens.insert(previous.tokens.end(), target_sentence.begin(), target_sentence.end() - 1);
-        previous.offsets.push_back(previous.tokens.size());
-    }
-};
-
-}  // namespace hat
+#include <hat/core/tokens.hpp>
