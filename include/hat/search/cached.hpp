@@ -1,0 +1,120 @@
+#pragma once
+/// \file
+/// Scores remembered by network: genes that decode to the same canonical architecture are one entry.
+
+#include <atomic>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <hat/core/error.hpp>
+#include <hat/core/rng.hpp>
+#include <hat/space/arch.hpp>
+#include <hat/space/concepts.hpp>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <type_traits>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+namespace hat {
+
+/// What identifies a network: the numbers of its canonical architecture, in one fixed order.
+using ArchKey = std::vector<int>;
+
+/// The key of an architecture. Overload it for an own architecture type (found by argument-dependent look-up).
+template <std::size_t E, std::size_t D>
+ArchKey arch_key(const Arch<E, D>& a) {
+    ArchKey key;
+    key.reserve(4 + 3 * E + 5 * D);
+    const Arch<E, D> c = canonical(a);
+    const auto side = [&](const auto& stack, auto... rows) {
+        key.push_back(stack.embed);
+        key.push_back(stack.layers);
+        (key.insert(key.end(), (stack.*rows).begin(), (stack.*rows).end()), ...);
+    };
+    using Enc = Stack<E>;
+    using Dec = Stack<D>;
+    side(c.encoder, &Enc::ffn, &Enc::qkv, &Enc::self_heads);
+    side(c.decoder, &Dec::ffn, &Dec::qkv, &Dec::self_heads, &Dec::cross_heads, &Dec::cross_span);
+    return key;
+}
+
+/// Hash of an ArchKey, equal on every platform.
+struct ArchKeyHash {
+    std::size_t operator()(const ArchKey& key) const {
+        std::uint64_t h = key.size();
+        for (const int v : key) h = mix64(h * 0x9E3779B97F4A7C15ULL + static_cast<std::uint64_t>(v) + 1);
+        return static_cast<std::size_t>(h);
+    }
+};
+
+namespace detail {
+/// A network as text, for messages: its to_text() if there is one, else the numbers of its key.
+template <class A>
+std::string describe_network(const A& arch) {
+    if constexpr (requires { std::string(to_text(arch)); }) {
+        return std::string(to_text(arch));
+    } else {
+        std::string text;
+        for (const int v : arch_key(arch)) text.append(text.empty() ? "[" : " ").append(std::to_string(v));
+        return text + "]";
+    }
+}
+inline double count_of(double value) { return value; }
+inline double count_of(Milliseconds value) { return value.count(); }
+}  // namespace detail
+
+/// Wraps any fitness or latency policy and asks it once per network. Copies share what they remember, so several
+/// searches can profit from each other. Safe to call from several threads if the wrapped policy is; two threads that
+/// ask for the same new network at the same time may both compute it.
+/// Throws not_finite, naming the network, if the policy returns NaN or an infinity; nothing is remembered then.
+template <class F>
+class Cached {
+public:
+    Cached() = default;
+    explicit Cached(F policy) : policy_(std::move(policy)) {}
+
+    template <class A>
+    requires(LatencyPolicy<F, A> || FitnessPolicy<F, A>) auto operator()(const A& arch) const {
+        using Result = std::conditional_t<LatencyPolicy<F, A>, Milliseconds, double>;
+        const ArchKey key = arch_key(arch);
+        {
+            const std::lock_guard lock(memory_->mutex);
+            if (const auto found = memory_->values.find(key); found != memory_->values.end()) {
+                ++memory_->hits;
+                return Result(found->second);
+            }
+        }
+        const Result result = policy_(arch);
+        const double value = detail::count_of(result);
+        if (!std::isfinite(value))
+            throw not_finite("hat::Cached: the policy returned " + std::to_string(value) + " for the network " +
+                             detail::describe_network(arch));
+        const std::lock_guard lock(memory_->mutex);
+        memory_->values.emplace(key, value);
+        return result;
+    }
+
+    /// Questions answered from memory so far, by this object and its copies.
+    std::size_t hits() const { return memory_->hits; }
+    /// Networks remembered.
+    std::size_t size() const {
+        const std::lock_guard lock(memory_->mutex);
+        return memory_->values.size();
+    }
+    const F& policy() const { return policy_; }
+
+private:
+    struct Memory {
+        mutable std::mutex mutex;
+        std::unordered_map<ArchKey, double, ArchKeyHash> values;
+        std::atomic<std::size_t> hits{0};
+    };
+
+    F policy_{};
+    std::shared_ptr<Memory> memory_ = std::make_shared<Memory>();
+};
+
+}  // namespace hat
