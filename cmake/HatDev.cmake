@@ -9,7 +9,8 @@ if(HAT_WERROR)
 endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12's AVX-512 intrinsics trip these even as system headers
-  target_compile_options(hat_dev INTERFACE -Wno-maybe-uninitialized -Wno-uninitialized)
+  target_compile_options(hat_dev INTERFACE -Wno-maybe-uninitialized -Wno-uninitialized
+    -Wno-restrict) # g++ 12 sees overlaps in "text" + std::string (GCC bug 105651)
 endif()
 if(HAT_NATIVE)
   target_compile_options(hat_dev INTERFACE -march=native)

@@ -9,13 +9,6 @@
 
 namespace hat {
 
-/// Which of the three vocabulary matrices (encoder input, decoder input, output) are one.
-enum class EmbeddingSharing {
-    none,                  ///< three matrices
-    decoder_input_output,  ///< the output projection is the decoder's embedding
-    all                    ///< one matrix for all three; the vocabularies must be equal
-};
-
 /// Everything about a Transformer that its architecture does not say. One SuperTransformer's weights, and those of a
 /// SubTransformer extracted from it, differ only in `shape`.
 struct TransformerConfig {

@@ -9,6 +9,13 @@
 
 namespace hat {
 
+/// Which of the three vocabulary matrices (encoder input, decoder input, output) are one.
+enum class EmbeddingSharing {
+    none,                  ///< three matrices
+    decoder_input_output,  ///< the output projection is the decoder's embedding
+    all                    ///< one matrix for all three; the vocabularies must be equal
+};
+
 /// One side of a SubTransformer. Entries at and past `layers` are zero, so equal networks compare equal and, as
 /// template arguments, are the same type.
 template <std::size_t MaxLayers>
@@ -28,6 +35,9 @@ struct Stack {
 /// The phenotype: an ordinary run-time value that is also a structural type.
 template <std::size_t EncMax, std::size_t DecMax>
 struct Arch {
+    static constexpr std::size_t encoder_max = EncMax;
+    static constexpr std::size_t decoder_max = DecMax;
+
     Stack<EncMax> encoder{};
     Stack<DecMax> decoder{};
     friend constexpr bool operator==(const Arch&, const Arch&) = default;
