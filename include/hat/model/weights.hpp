@@ -59,9 +59,9 @@ public:
                                  {config.source_vocab, config.sharing == EmbeddingSharing::all ? std::max(es, ds) : es},
                                  TensorInfo::Kind::embedding);
         for (int i = 0; i < shape.encoder.layers; ++i) encoder_.push_back(layer(i, false, es, es));
+        current_layer_ = -1;
         if (config.encoder_pre_norm) encoder_norm_ = norm("encoder.layer_norm", es);
         in_decoder_ = true;
-        current_layer_ = -1;
         decoder_embedding_ = config.sharing == EmbeddingSharing::all
                                  ? encoder_embedding_
                                  : add("decoder.embed_tokens.weight", {config.target_vocab, ds}, TensorInfo::Kind::embedding);
