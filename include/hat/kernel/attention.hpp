@@ -1,0 +1,117 @@
+#pragma once
+/// \file
+/// Multi-head attention of ragged sentences: softmax(q k^T) v per sentence and head. The head size is the qkv width
+/// divided by the heads: fewer heads regroup the same columns (semantics, section 2). q comes scaled.
+
+#include <cstddef>
+#include <hat/core/extent.hpp>
+#include <hat/kernel/dropout.hpp>
+#include <hat/kernel/gemm.hpp>
+#include <hat/kernel/softmax.hpp>
+#include <span>
+#include <vector>
+
+namespace hat {
+
+/// Who attends to whom: sentence i owns query rows [query[i], query[i+1]) and key rows [key[i], key[i+1]).
+struct AttentionShape {
+    std::span<const std::size_t> query, key;  ///< offsets, one more than there are sentences
+    std::size_t heads = 1;
+    bool causal = false;  ///< query t sees keys 0 .. t only; as many queries as keys
+
+    std::size_t sentences() const { return query.size() - 1; }
+    std::size_t queries(std::size_t i) const { return query[i + 1] - query[i]; }
+    std::size_t keys(std::size_t i) const { return key[i + 1] - key[i]; }
+    /// Elements of all attention maps: heads x queries x keys of every sentence, one after the other.
+    std::size_t map_size() const {
+        std::size_t n = 0;
+        for (std::size_t i = 0; i < sentences(); ++i) n += heads * queries(i) * keys(i);
+        return n;
+    }
+};
+
+namespace detail {
+
+/// Pieces of (sentence, head) pairs worth one task each, and where each sentence's map begins.
+template <ExecutorPolicy E, class Body>
+void for_each_head(const E& executor, const AttentionShape& shape, std::size_t head_size, Body&& body) {
+    const std::size_t n = shape.sentences();
+    std::vector<std::size_t> map(n + 1);
+    for (std::size_t i = 0; i < n; ++i) map[i + 1] = map[i] + shape.heads * shape.queries(i) * shape.keys(i);
+    const std::size_t average = n ? map[n] / n * head_size + 1 : 1;
+    parallel_rows(executor, n, average / 8, [&](std::size_t first, std::size_t last) {
+        for (std::size_t i = first; i < last; ++i)
+            for (std::size_t h = 0; h < shape.heads; ++h) {
+                const std::size_t tq = shape.queries(i), tk = shape.keys(i);
+                body(i, h, tq, tk, map[i] + h * tq * tk);
+            }
+    });
+}
+
+/// c[m x n] = a b for a small product on one thread; b(k, n) = right[k * k_step + n * n_step].
+template <class T>
+void small_multiply(std::size_t m, std::size_t n, std::size_t k, const T* a, std::size_t a_row, std::size_t a_col,
+                    const T* right, std::size_t k_step, std::size_t n_step, T* c, std::size_t c_row) {
+    constexpr std::size_t w = tile_columns<T>;
+    const std::size_t panels = (n + w - 1) / w;
+    T* packed = thread_scratch<T>(2, Panels<T>::elements(n, k));
+    for (std::size_t p = 0; p < panels; ++p) pack_panel<T>(right, k_step, n_step, n, k, p, packed + p * k * w);
+    multiply_panels<T>(m, k, a, a_row, a_col, {packed, n, k}, 0, panels, c, c_row, {});
+}
+
+}  // namespace detail
+
+/// out = softmax(q k^T) v. `map` keeps the probabilities before dropout, for the backward pass (shape.map_size()).
+template <class T, ExecutorPolicy E>
+void attention(const E& executor, const AttentionShape& shape, View<const T> q, View<const T> k, View<const T> v, T* map,
+               const Dropout& dropout, View<T> out) {
+    const std::size_t hs = q.cols / shape.heads;
+    detail::for_each_head(executor, shape, hs, [&](std::size_t i, std::size_t h, std::size_t tq, std::size_t tk, std::size_t at) {
+        const T* qh = q.row(shape.query[i]) + h * hs;
+        const T* kh = k.row(shape.key[i]) + h * hs;
+        const T* vh = v.row(shape.key[i]) + h * hs;
+        T* p = map + at;
+        detail::small_multiply<T>(tq, tk, hs, qh, q.stride, 1, kh, 1, k.stride, p, tk);
+        for (std::size_t t = 0; t < tq; ++t) {
+            const std::size_t seen = shape.causal ? t + 1 : tk;
+            softmax_row(p + t * tk, seen);
+            std::fill(p + t * tk + seen, p + (t + 1) * tk, T(0));
+        }
+        const T* used = p;
+        if (dropout.active()) {
+            T* dropped = detail::thread_scratch<T>(3, tq * tk);
+            std::copy_n(p, tq * tk, dropped);
+            dropout.apply(dropped, tq * tk, static_cast<std::uint32_t>(at));
+            used = dropped;
+        }
+        detail::small_multiply<T>(tq, hs, tk, used, tk, 1, vh, v.stride, 1, out.row(shape.query[i]) + h * hs, out.stride);
+    });
+}
+
+/// The backward pass of attention(): writes dq, dk, dv (no accumulation; every row belongs to one sentence).
+template <class T, ExecutorPolicy E>
+void attention_backward(const E& executor, const AttentionShape& shape, View<const T> q, View<const T> k, View<const T> v,
+                        const T* map, const Dropout& dropout, View<const T> dout, View<T> dq, View<T> dk, View<T> dv) {
+    const std::size_t hs = q.cols / shape.heads;
+    detail::for_each_head(executor, shape, hs, [&](std::size_t i, std::size_t h, std::size_t tq, std::size_t tk, std::size_t at) {
+        const std::size_t q0 = shape.query[i], k0 = shape.key[i], c = h * hs;
+        const T* p = map + at;
+        const T* d = dout.row(q0) + c;
+        T* dropped = detail::thread_scratch<T>(3, tq * tk);
+        T* dp = detail::thread_scratch<T>(4, tq * tk);
+        std::copy_n(p, tq * tk, dropped);
+        if (dropout.active()) dropout.apply(dropped, tq * tk, static_cast<std::uint32_t>(at));
+        detail::small_multiply<T>(tk, hs, tq, dropped, 1, tk, d, dout.stride, 1, dv.row(k0) + c, dv.stride);
+        detail::small_multiply<T>(tq, tk, hs, d, dout.stride, 1, v.row(k0) + c, 1, v.stride, dp, tk);
+        if (dropout.active()) dropout.apply(dp, tq * tk, static_cast<std::uint32_t>(at));
+        for (std::size_t t = 0; t < tq; ++t) {
+            const std::size_t seen = shape.causal ? t + 1 : tk;
+            softmax_row_backward(p + t * tk, dp + t * tk, seen);
+            std::fill(dp + t * tk + seen, dp + (t + 1) * tk, T(0));
+        }
+        detail::small_multiply<T>(tq, hs, tk, dp, tk, 1, k.row(k0) + c, k.stride, 1, dq.row(q0) + c, dq.stride);
+        detail::small_multiply<T>(tk, hs, tq, dp, 1, tk, q.row(q0) + c, q.stride, 1, dk.row(k0) + c, dk.stride);
+    });
+}
+
+}  // namespace hat

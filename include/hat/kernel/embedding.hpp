@@ -1,0 +1,89 @@
+#pragma once
+/// \file
+/// Token embeddings and sinusoidal positions.
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <hat/core/arena.hpp>
+#include <hat/core/extent.hpp>
+#include <hat/kernel/parallel.hpp>
+#include <hat/kernel/simd.hpp>
+#include <hat/core/tokens.hpp>
+#include <span>
+
+namespace hat {
+
+/// Sinusoids of the SuperTransformer's width, of which a SubTransformer uses the leading columns: all sines first, then
+/// all cosines, frequencies exp(-k ln(10000) / (half - 1)) (semantics, section 3). The n-th token of a sentence
+/// (from 0) has row n + 2, as in the reference, where row 1 is that of padding.
+template <class T>
+class SinusoidTable {
+public:
+    SinusoidTable() = default;
+    explicit SinusoidTable(std::size_t super_width) : width_(super_width) { reserve(64); }
+
+    /// Makes sure that sentences of `length` tokens are covered. Not thread safe.
+    void reserve(std::size_t length) {
+        if (length <= rows_) return;
+        rows_ = std::max(length, 2 * rows_);
+        table_.reset(rows_ * width_);
+        const std::size_t half = width_ / 2;
+        for (std::size_t r = 0; r < rows_; ++r) {
+            T* row = table_.data() + r * width_;
+            if (width_ % 2) row[width_ - 1] = T(0);
+            for (std::size_t k = 0; k < half; ++k) {
+                const double frequency =
+                    half > 1 ? std::exp(-static_cast<double>(k) * std::log(10000.0) / static_cast<double>(half - 1)) : 1.0;
+                const double angle = static_cast<double>(r + 2) * frequency;
+                row[k] = static_cast<T>(std::sin(angle));
+                row[half + k] = static_cast<T>(std::cos(angle));
+            }
+        }
+    }
+    /// The row of the n-th token of a sentence, n from 0 and below what was reserved.
+    const T* position(std::size_t n) const { return table_.data() + n * width_; }
+
+private:
+    std::size_t width_ = 0, rows_ = 0;
+    AlignedBuffer<T> table_;
+};
+
+namespace detail {
+/// One embedded token: scale * row + position.
+template <class T>
+void embed_token(const T* row, T scale, const T* position, T* out, std::size_t n) {
+    const auto s = simd::splat(scale);
+    simd::for_each_vector<T>(n, [&](auto load, auto store) { store(out, simd::fma<T>(s, load(row), load(position))); });
+}
+}  // namespace detail
+
+/// x[token] = scale * table[token][:width] + position; tokens must be below the number of rows.
+template <class T, ExecutorPolicy E>
+void embed(const E& executor, View<const T> table, T scale, const SinusoidTable<T>& positions, const Ragged& sentences,
+           View<T> x) {
+    parallel_rows(executor, sentences.size(), 64 * x.cols, [&](std::size_t first, std::size_t last) {
+        for (std::size_t i = first; i < last; ++i)
+            for (std::size_t t = sentences.offsets[i]; t < sentences.offsets[i + 1]; ++t)
+                detail::embed_token(table.row(static_cast<std::size_t>(sentences.tokens[t])), scale,
+                                    positions.position(t - sentences.offsets[i]), x.row(t), x.cols);
+    });
+}
+
+/// dtable[token] += scale * dx, tokens in ascending order; padding gets no gradient.
+template <class T, ExecutorPolicy E>
+void embed_backward(const E& executor, std::span<const std::int32_t> tokens, T scale, View<const T> dx, View<T> dtable) {
+    const std::size_t block = 2 * simd::width<T>, blocks = (dx.cols + block - 1) / block;
+    const auto s = simd::splat(scale);
+    parallel_rows(executor, blocks, tokens.size() * block, [&](std::size_t first, std::size_t last) {
+        const std::size_t c0 = first * block, columns = std::min(dx.cols, last * block) - c0;
+        for (std::size_t t = 0; t < tokens.size(); ++t) {
+            if (tokens[t] == SpecialTokens::pad) continue;
+            T* to = dtable.row(static_cast<std::size_t>(tokens[t])) + c0;
+            const T* from = dx.row(t) + c0;
+            simd::for_each_vector<T>(columns, [&](auto load, auto store) { store(to, simd::fma<T>(s, load(from), load(to))); });
+        }
+    });
+}
+
+}  // namespace hat

@@ -1,0 +1,317 @@
+#pragma once
+/// \file
+/// Matrix products. Every output is one fused-multiply-add chain over ascending k, whatever the shape, the blocking,
+/// the thread count or the packing; that is what makes elastic, extracted and static models equal to the bit.
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <hat/core/arena.hpp>
+#include <hat/core/executor.hpp>
+#include <hat/core/extent.hpp>
+#include <hat/kernel/parallel.hpp>
+#include <hat/kernel/simd.hpp>
+#include <utility>
+
+namespace hat {
+
+/// What happens to a product before it is stored: c = scale * relu(product + bias), or c += product.
+template <class T>
+struct Epilogue {
+    const T* bias = nullptr;   ///< one number per output column
+    bool relu = false;
+    T scale = T(1);            ///< multiplies last
+    bool accumulate = false;   ///< the chain starts from c instead of zero; excludes the other options
+};
+
+/// Register block of a product: tile_rows x (2 vectors) accumulators.
+template <class T>
+inline constexpr std::size_t tile_columns = 2 * simd::width<T>;
+template <class T>
+inline constexpr std::size_t tile_rows = simd::registers == 32 ? 14 : 6;
+
+/// The right operand of a product, K x N, in panels of tile_columns<T> columns: element (k, n) lies at
+/// data[(n / w) * k_size * w + k * w + n % w], w = tile_columns<T>; missing columns of the last panel are zero.
+template <class T>
+struct Panels {
+    const T* data = nullptr;
+    std::size_t n = 0, k = 0;
+
+    static std::size_t elements(std::size_t n, std::size_t k) {
+        return (n + tile_columns<T> - 1) / tile_columns<T> * tile_columns<T> * k;
+    }
+};
+
+namespace detail {
+
+/// Panel p of the K x N operand whose element (k, n) is b[k * k_step + n * n_step].
+template <class T>
+void pack_panel(const T* b, std::size_t k_step, std::size_t n_step, std::size_t n, std::size_t k, std::size_t p, T* out) {
+    constexpr std::size_t w = tile_columns<T>;
+    const std::size_t first = p * w, columns = std::min(w, n - first);
+    const T* in = b + first * n_step;
+    if (n_step == 1) {
+        for (std::size_t i = 0; i < k; ++i) {
+            const T* row = in + i * k_step;
+            T* to = out + i * w;
+            std::size_t j = 0;
+            for (; j + simd::width<T> <= columns; j += simd::width<T>) simd::store(to + j, simd::load(row + j));
+            for (; j < columns; ++j) to[j] = row[j];
+            for (; j < w; ++j) to[j] = T(0);
+        }
+    } else {
+        constexpr std::size_t block = 64;  // rows of k per pass: the panel's block stays in the first cache
+        for (std::size_t i0 = 0; i0 < k; i0 += block) {
+            const std::size_t i1 = std::min(k, i0 + block);
+            for (std::size_t j = 0; j < columns; ++j) {
+                const T* column = in + j * n_step;
+                for (std::size_t i = i0; i < i1; ++i) out[i * w + j] = column[i * k_step];
+            }
+            for (std::size_t i = i0; i < i1; ++i)
+                for (std::size_t j = columns; j < w; ++j) out[i * w + j] = T(0);
+        }
+    }
+}
+
+/// R rows times P panels, k steps. `a` has strides (a_row, a_col); `b` is the first panel, the next one is `panel`
+/// elements further. With `load`, the chains continue from c.
+template <std::size_t R, std::size_t P, class T>
+void tile(std::size_t k, const T* a, std::size_t a_row, std::size_t a_col, const T* b, std::size_t panel, T* c,
+          std::size_t c_row, std::size_t columns, bool load, const Epilogue<T>* end) {
+    using V = simd::Vec<T>;
+    constexpr std::size_t W = simd::width<T>, C = 2 * P;
+    V acc[R][C];
+    const auto at = [&](std::size_t j) { return (j / 2) * panel + (j % 2) * W; };
+    const auto partial = [&](std::size_t j) -> std::size_t {  // valid numbers in vector j
+        return columns <= j * W ? 0 : std::min(W, columns - j * W);
+    };
+    if (load) {
+#pragma GCC unroll 16
+        for (std::size_t i = 0; i < R; ++i)
+#pragma GCC unroll 16
+            for (std::size_t j = 0; j < C; ++j) {
+                const std::size_t n = partial(j);
+                acc[i][j] = n == W ? simd::load(c + i * c_row + j * W)
+                            : n    ? simd::load_partial(c + i * c_row + j * W, n)
+                                   : simd::zero<T>();
+            }
+    } else {
+#pragma GCC unroll 16
+        for (std::size_t i = 0; i < R; ++i)
+#pragma GCC unroll 16
+            for (std::size_t j = 0; j < C; ++j) acc[i][j] = simd::zero<T>();
+    }
+    const T* row[R];
+#pragma GCC unroll 16
+    for (std::size_t i = 0; i < R; ++i) row[i] = a + i * a_row;
+    std::size_t step = 0;
+    for (std::size_t kk = 0; kk < k; ++kk, step += a_col, b += 2 * W) {
+        V right[C];
+#pragma GCC unroll 16
+        for (std::size_t j = 0; j < C; ++j) right[j] = simd::load(b + at(j));
+#pragma GCC unroll 16
+        for (std::size_t i = 0; i < R; ++i) {
+            const V left = simd::splat(row[i][step]);
+#pragma GCC unroll 16
+            for (std::size_t j = 0; j < C; ++j) acc[i][j] = simd::fma(left, right[j], acc[i][j]);
+        }
+    }
+    if (end && !end->accumulate) {
+#pragma GCC unroll 16
+        for (std::size_t j = 0; j < C; ++j) {
+            const std::size_t n = partial(j);
+            if (n == 0) continue;
+            if (end->bias) {
+                const V bias = n == W ? simd::load(end->bias + j * W) : simd::load_partial(end->bias + j * W, n);
+#pragma GCC unroll 16
+                for (std::size_t i = 0; i < R; ++i) acc[i][j] = acc[i][j] + bias;
+            }
+            if (end->relu)
+#pragma GCC unroll 16
+                for (std::size_t i = 0; i < R; ++i) acc[i][j] = simd::max(acc[i][j], simd::zero<T>());
+            if (end->scale != T(1))
+#pragma GCC unroll 16
+                for (std::size_t i = 0; i < R; ++i) acc[i][j] = acc[i][j] * simd::splat(end->scale);
+        }
+    }
+    if (columns == C * W) {
+#pragma GCC unroll 16
+        for (std::size_t i = 0; i < R; ++i)
+#pragma GCC unroll 16
+            for (std::size_t j = 0; j < C; ++j) simd::store(c + i * c_row + j * W, acc[i][j]);
+    } else {
+#pragma GCC unroll 16
+        for (std::size_t i = 0; i < R; ++i)
+#pragma GCC unroll 16
+            for (std::size_t j = 0; j < C; ++j) {
+                const std::size_t n = partial(j);
+                if (n == W)
+                    simd::store(c + i * c_row + j * W, acc[i][j]);
+                else if (n)
+                    simd::store_partial(c + i * c_row + j * W, acc[i][j], n);
+            }
+    }
+}
+
+/// tile<R, P> for R = 1 .. tile_rows, as a table. Few rows take several panels at once to fill the pipelines.
+template <class T>
+using Tile = void (*)(std::size_t, const T*, std::size_t, std::size_t, const T*, std::size_t, T*, std::size_t,
+                      std::size_t, bool, const Epilogue<T>*);
+template <class T>
+inline constexpr std::array<Tile<T>, tile_rows<T>> tiles = []<std::size_t... I>(std::index_sequence<I...>) {
+    return std::array<Tile<T>, sizeof...(I)>{&tile<I + 1, 1, T>...};
+}(std::make_index_sequence<tile_rows<T>>{});
+/// Rows up to which four panels are taken at once.
+template <class T>
+inline constexpr std::size_t wide_rows = simd::registers == 32 ? 2 : 1;
+
+/// c[m x n] (+)= a[m x k] b for panels [first_panel, last_panel), one thread. K is cut into blocks that reload the
+/// accumulators: the chains stay whole.
+template <class T>
+void multiply_panels(std::size_t m, std::size_t k, const T* a, std::size_t a_row, std::size_t a_col, const Panels<T>& b,
+                     std::size_t first_panel, std::size_t last_panel, T* c, std::size_t c_row, const Epilogue<T>& end) {
+    constexpr std::size_t w = tile_columns<T>, k_block = 512;
+    if (k == 0) {
+        // an empty chain is zero
+        Epilogue<T> none = end;
+        for (std::size_t i = 0; i < m && !end.accumulate; ++i)
+            for (std::size_t j = first_panel * w; j < std::min(b.n, last_panel * w); ++j) {
+                T v = none.bias ? none.bias[j] : T(0);
+                if (none.relu && v < T(0)) v = T(0);
+                c[i * c_row + j] = v * none.scale;
+            }
+        return;
+    }
+    for (std::size_t k0 = 0; k0 < k; k0 += k_block) {
+        const std::size_t steps = std::min(k_block, k - k0);
+        const bool last = k0 + steps == k, load = k0 > 0 || end.accumulate;
+        for (std::size_t p = first_panel; p < last_panel;) {
+            const std::size_t columns = std::min(w, b.n - p * w);
+            const T* right = b.data + p * w * b.k + k0 * w;
+            Epilogue<T> here = end;
+            if (here.bias) here.bias += p * w;
+            if (m <= wide_rows<T> && last_panel - p >= 4) {
+                const std::size_t wide = std::min(4 * w, b.n - p * w);
+                if (m == 1)
+                    tile<1, 4, T>(steps, a + k0 * a_col, a_row, a_col, right, w * b.k, c + p * w, c_row, wide, load,
+                                  last ? &here : nullptr);
+                else if constexpr (wide_rows<T> >= 2)
+                    tile<2, 4, T>(steps, a + k0 * a_col, a_row, a_col, right, w * b.k, c + p * w, c_row, wide, load,
+                                  last ? &here : nullptr);
+                p += 4;
+                continue;
+            }
+            // rows are spread evenly over the tiles: 16 rows are 8 + 8, not 14 + 2
+            const std::size_t count = (m + tile_rows<T> - 1) / tile_rows<T>;
+            std::size_t i = 0;
+            for (std::size_t t = 0; t < count; ++t) {
+                const std::size_t rows = m / count + (t < m % count ? 1 : 0);
+                tiles<T>[rows - 1](steps, a + i * a_row + k0 * a_col, a_row, a_col, right, 0, c + i * c_row + p * w, c_row,
+                                   columns, load, last ? &here : nullptr);
+                i += rows;
+            }
+            ++p;
+        }
+    }
+}
+
+/// Memory of the calling thread for packing; slot 0: right operands, 1: left operands, 2..: kernels' own.
+template <class T>
+T* thread_scratch(std::size_t slot, std::size_t n) {
+    thread_local std::array<AlignedBuffer<T>, 8> buffers;
+    buffers[slot].reset(n);
+    return buffers[slot].data();
+}
+
+}  // namespace detail
+
+/// Packs the K x N operand of a product from weights stored N x K (row n holds output n): b(k, n) = weights(n, k).
+template <class T, ExecutorPolicy E>
+Panels<T> pack_transposed(const E& executor, View<const T> weights, T* out) {
+    const std::size_t n = weights.rows, k = weights.cols, panels = (n + tile_columns<T> - 1) / tile_columns<T>;
+    parallel_rows(executor, panels, k * tile_columns<T>, [&](std::size_t first, std::size_t last) {
+        for (std::size_t p = first; p < last; ++p)
+            detail::pack_panel<T>(weights.data, 1, weights.stride, n, k, p, out + p * k * tile_columns<T>);
+    });
+    return {out, n, k};
+}
+/// Packs the K x N operand of a product as it stands: b(k, n) = matrix(k, n).
+template <class T, ExecutorPolicy E>
+Panels<T> pack_plain(const E& executor, View<const T> matrix, T* out) {
+    const std::size_t n = matrix.cols, k = matrix.rows, panels = (n + tile_columns<T> - 1) / tile_columns<T>;
+    parallel_rows(executor, panels, k * tile_columns<T>, [&](std::size_t first, std::size_t last) {
+        for (std::size_t p = first; p < last; ++p)
+            detail::pack_panel<T>(matrix.data, matrix.stride, 1, n, k, p, out + p * k * tile_columns<T>);
+    });
+    return {out, n, k};
+}
+
+/// c[M x N] = a[M x K] b[K x N], b packed before.
+template <class T, ExecutorPolicy E>
+void multiply(const E& executor, View<const T> a, const Panels<T>& b, View<T> c, const Epilogue<T>& end = {}) {
+    const std::size_t m = a.rows, k = a.cols, panels = (b.n + tile_columns<T> - 1) / tile_columns<T>;
+    if (m == 0 || b.n == 0) return;
+    // pieces: blocks of rows, and of panels when there are few rows; about 2M multiply-adds each
+    const std::size_t row_block = tile_rows<T> * 8;
+    const std::size_t row_blocks = (m + row_block - 1) / row_block;
+    const std::size_t work = std::min(m, row_block) * k * tile_columns<T>;
+    std::size_t group = std::max<std::size_t>(1, (std::size_t{1} << 21) / std::max<std::size_t>(1, work));
+    group = (group + 3) / 4 * 4;
+    const std::size_t groups = (panels + group - 1) / group;
+    const auto piece = [&](std::size_t i) {
+        const std::size_t r = i / groups * row_block, p = i % groups * group, rows = std::min(row_block, m - r);
+        detail::multiply_panels<T>(rows, k, a.row(r), a.stride, 1, b, p, std::min(panels, p + group), c.row(r), c.stride, end);
+    };
+    if (row_blocks * groups == 1)
+        piece(0);
+    else
+        executor(row_blocks * groups, piece);
+}
+
+/// c[M x N] = a^T b for a[K x M], b packed: the gradient of weights. a is packed in pieces.
+template <class T, ExecutorPolicy E>
+void multiply_transposed(const E& executor, View<const T> a, const Panels<T>& b, View<T> c, const Epilogue<T>& end = {}) {
+    const std::size_t m = a.cols, k = a.rows, panels = (b.n + tile_columns<T> - 1) / tile_columns<T>;
+    if (m == 0 || b.n == 0) return;
+    constexpr std::size_t k_block = 512;
+    const std::size_t row_block = tile_rows<T> * 4, row_blocks = (m + row_block - 1) / row_block;
+    const std::size_t work = row_block * k * tile_columns<T>;
+    const std::size_t group = std::max<std::size_t>(4, (std::size_t{1} << 23) / std::max<std::size_t>(1, work));
+    const std::size_t groups = (panels + group - 1) / group;
+    const auto piece = [&](std::size_t i) {
+        const std::size_t r = i / groups * row_block, p = i % groups * group, rows = std::min(row_block, m - r);
+        T* left = detail::thread_scratch<T>(1, row_block * k_block);
+        for (std::size_t k0 = 0; k0 < k; k0 += k_block) {
+            const std::size_t steps = std::min(k_block, k - k0);
+            for (std::size_t kk = 0; kk < steps; ++kk) std::copy_n(a.row(k0 + kk) + r, rows, left + kk * row_block);
+            Epilogue<T> here = k0 + steps == k ? end : Epilogue<T>{};
+            here.accumulate = k0 > 0 || end.accumulate;
+            const Panels<T> right{b.data + k0 * tile_columns<T>, b.n, b.k};
+            detail::multiply_panels<T>(rows, steps, left, 1, row_block, right, p, std::min(panels, p + group), c.row(r),
+                                       c.stride, here);
+        }
+    };
+    if (row_blocks * groups == 1)
+        piece(0);
+    else
+        executor(row_blocks * groups, piece);
+}
+
+/// A right operand that keeps its panels: weights packed once, used for every token.
+template <class T>
+class PackedMatrix {
+public:
+    PackedMatrix() = default;
+    /// Packs weights stored N x K.
+    explicit PackedMatrix(View<const T> weights) : data_(Panels<T>::elements(weights.rows, weights.cols)) {
+        panels_ = pack_transposed<T>(Serial{}, weights, data_.data());
+    }
+    const Panels<T>& panels() const { return panels_; }
+    std::size_t bytes() const { return data_.size() * sizeof(T); }
+
+private:
+    AlignedBuffer<T> data_;
+    Panels<T> panels_;
+};
+
+}  // namespace hat

@@ -1,0 +1,112 @@
+#pragma once
+/// \file
+/// Layer normalisation over the sampled features, and residual connections.
+
+#include <cmath>
+#include <cstddef>
+#include <hat/core/extent.hpp>
+#include <hat/kernel/dropout.hpp>
+#include <hat/kernel/linear.hpp>
+#include <hat/kernel/parallel.hpp>
+#include <hat/kernel/simd.hpp>
+
+namespace hat {
+
+/// eps of the reference (semantics, section 1).
+inline constexpr double layer_norm_epsilon = 1e-5;
+
+/// Gain and shift of a layer norm, cut to the sampled width.
+template <class T>
+struct Norm {
+    const T* weight = nullptr;
+    const T* bias = nullptr;
+};
+
+namespace detail {
+template <class T>
+void norm_row(const T* x, const Norm<T>& norm, T* y, std::size_t n, T* mean_out, T* rstd_out) {
+    auto sum = simd::zero<T>();
+    simd::for_each_vector<T>(n, [&](auto load, auto) { sum = sum + load(x); });
+    const T mean = simd::sum<T>(sum) / static_cast<T>(n);
+    const auto m = simd::splat(mean);
+    auto square = simd::zero<T>();
+    simd::for_each_vector<T>(n, [&](auto load, auto) {
+        const auto d = load(x, mean) - m;
+        square = simd::fma<T>(d, d, square);
+    });
+    const T variance = simd::sum<T>(square) / static_cast<T>(n);
+    const T rstd = T(1) / std::sqrt(variance + static_cast<T>(layer_norm_epsilon));
+    const auto r = simd::splat(rstd);
+    simd::for_each_vector<T>(n, [&](auto load, auto store) {
+        store(y, simd::fma<T>((load(x) - m) * r, load(norm.weight), load(norm.bias)));
+    });
+    if (mean_out) *mean_out = mean, *rstd_out = rstd;
+}
+}  // namespace detail
+
+/// y = (x - mean) / sqrt(variance + eps) * weight + bias per row; biased variance. `mean` and `rstd` (one number a row,
+/// for the backward pass) may be null.
+template <class T, ExecutorPolicy E>
+void layer_norm(const E& executor, View<const T> x, const Norm<T>& norm, View<T> y, T* mean, T* rstd) {
+    parallel_rows(executor, x.rows, 4 * x.cols, [&](std::size_t first, std::size_t last) {
+        for (std::size_t r = first; r < last; ++r)
+            detail::norm_row(x.row(r), norm, y.row(r), x.cols, mean ? mean + r : nullptr, rstd ? rstd + r : nullptr);
+    });
+}
+
+/// sum = residual + dropout(branch); branch and sum may be the same memory.
+template <class T, ExecutorPolicy E>
+void add_residual(const E& executor, View<const T> residual, View<T> branch, const Dropout& dropout, View<T> sum) {
+    parallel_rows(executor, sum.rows, 4 * sum.cols, [&](std::size_t first, std::size_t last) {
+        for (std::size_t r = first; r < last; ++r) {
+            T* b = branch.row(r);
+            if (dropout.active()) dropout.apply(b, branch.cols, static_cast<std::uint32_t>(r * branch.cols));
+            const T* a = residual.row(r);
+            T* s = sum.row(r);
+            simd::for_each_vector<T>(sum.cols, [&](auto load, auto store) { store(s, load(a) + load(b)); });
+        }
+    });
+}
+
+/// The backward pass: dx (+)= gradient of the input; dweight and dbias are added to, over rows in ascending order.
+template <class T, ExecutorPolicy E>
+void layer_norm_backward(const E& executor, View<const T> x, const T* mean, const T* rstd, const T* weight,
+                         View<const T> dy, View<T> dx, bool accumulate, T* dweight, T* dbias) {
+    const std::size_t n = x.cols;
+    parallel_rows(executor, x.rows, 6 * n, [&](std::size_t first, std::size_t last) {
+        for (std::size_t r = first; r < last; ++r) {
+            const T *in = x.row(r), *d = dy.row(r);
+            T* out = dx.row(r);
+            const auto m = simd::splat(mean[r]), s = simd::splat(rstd[r]);
+            auto sum = simd::zero<T>(), dot = simd::zero<T>();
+            simd::for_each_vector<T>(n, [&](auto load, auto) {
+                const auto g = load(d) * load(weight);
+                sum = sum + g;
+                dot = simd::fma<T>(g, (load(in) - m) * s, dot);
+            });
+            const auto mean_g = simd::splat(simd::sum<T>(sum) / static_cast<T>(n));
+            const auto mean_gx = simd::splat(simd::sum<T>(dot) / static_cast<T>(n));
+            simd::for_each_vector<T>(n, [&](auto load, auto store) {
+                const auto hat_x = (load(in) - m) * s;
+                const auto g = load(d) * load(weight);
+                const auto v = s * simd::fma<T>(simd::zero<T>() - hat_x, mean_gx, g - mean_g);
+                store(out, accumulate ? load(out) + v : v);
+            });
+        }
+    });
+    const std::size_t block = tile_columns<T>, blocks = (n + block - 1) / block;
+    parallel_rows(executor, blocks, 2 * x.rows * block, [&](std::size_t first, std::size_t last) {
+        const std::size_t c0 = first * block, columns = std::min(n, last * block) - c0;
+        for (std::size_t r = 0; r < x.rows; ++r) {
+            const T *in = x.row(r) + c0, *d = dy.row(r) + c0;
+            T *w = dweight + c0, *b = dbias + c0;
+            const auto m = simd::splat(mean[r]), s = simd::splat(rstd[r]);
+            simd::for_each_vector<T>(columns, [&](auto load, auto store) {
+                store(w, simd::fma<T>(load(d), (load(in) - m) * s, load(w)));
+                store(b, load(b) + load(d));
+            });
+        }
+    });
+}
+
+}  // namespace hat

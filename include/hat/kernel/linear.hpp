@@ -1,0 +1,80 @@
+#pragma once
+/// \file
+/// Linear layers y = x w^T + bias, forward and backward. Weights are N x K: row n makes output n.
+
+#include <cstddef>
+#include <hat/core/extent.hpp>
+#include <hat/kernel/gemm.hpp>
+
+namespace hat {
+
+/// Weights as they lie in a SuperTransformer: a leading block, packed anew at each use. For training.
+template <class T>
+struct Linear {
+    View<const T> weight;     // N x K
+    const T* bias = nullptr;  // N
+
+    std::size_t outputs() const { return weight.rows; }
+};
+
+/// Weights packed once, for running a model many times.
+template <class T>
+struct PackedLinear {
+    PackedMatrix<T> weight;
+    const T* bias = nullptr;
+
+    PackedLinear() = default;
+    explicit PackedLinear(const Linear<T>& l) : weight(l.weight), bias(l.bias) {}
+    std::size_t outputs() const { return weight.panels().n; }
+};
+
+/// What is applied to a linear layer's output, after its bias.
+template <class T>
+struct Activation {
+    bool relu = false;
+    T scale = T(1);
+};
+
+/// y[M x N] = scale * relu(x[M x K] w^T + bias)
+template <class T, ExecutorPolicy E>
+void linear(const E& executor, View<const T> x, const Linear<T>& layer, View<T> y, Activation<T> end = {}) {
+    T* panels = detail::thread_scratch<T>(0, Panels<T>::elements(layer.weight.rows, layer.weight.cols));
+    multiply<T>(executor, x, pack_transposed<T>(executor, layer.weight, panels), y,
+                {.bias = layer.bias, .relu = end.relu, .scale = end.scale});
+}
+template <class T, ExecutorPolicy E>
+void linear(const E& executor, View<const T> x, const PackedLinear<T>& layer, View<T> y, Activation<T> end = {}) {
+    multiply<T>(executor, x, layer.weight.panels(), y, {.bias = layer.bias, .relu = end.relu, .scale = end.scale});
+}
+
+/// dx[M x K] (+)= dy[M x N] w
+template <class T, ExecutorPolicy E>
+void linear_backward_input(const E& executor, View<const T> dy, View<const T> weight, View<T> dx, bool accumulate) {
+    T* panels = detail::thread_scratch<T>(0, Panels<T>::elements(weight.cols, weight.rows));
+    multiply<T>(executor, dy, pack_plain<T>(executor, weight, panels), dx, {.accumulate = accumulate});
+}
+
+/// dbias[n] += sum over rows of dy(., n), in ascending order.
+template <class T, ExecutorPolicy E>
+void add_column_sums(const E& executor, View<const T> dy, T* dbias) {
+    const std::size_t block = tile_columns<T>;
+    const std::size_t blocks = (dy.cols + block - 1) / block;
+    parallel_rows(executor, blocks, dy.rows * block, [&](std::size_t first, std::size_t last) {
+        const std::size_t c0 = first * block, columns = std::min(dy.cols, last * block) - c0;
+        for (std::size_t r = 0; r < dy.rows; ++r) {
+            const T* from = dy.row(r) + c0;
+            T* to = dbias + c0;
+            simd::for_each_vector<T>(columns, [&](auto load, auto store) { store(to, load(to) + load(from)); });
+        }
+    });
+}
+
+/// dw[N x K] += dy^T x and dbias += column sums of dy (unless null).
+template <class T, ExecutorPolicy E>
+void linear_backward_weight(const E& executor, View<const T> dy, View<const T> x, View<T> dw, T* dbias) {
+    T* panels = detail::thread_scratch<T>(0, Panels<T>::elements(x.cols, x.rows));
+    multiply_transposed<T>(executor, dy, pack_plain<T>(executor, x, panels), dw, {.accumulate = true});
+    if (dbias) add_column_sums<T>(executor, dy, dbias);
+}
+
+}  // namespace hat

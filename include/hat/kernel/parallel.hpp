@@ -1,0 +1,24 @@
+#pragma once
+/// \file
+/// Cutting rows into pieces of a size that depends on the problem alone, never on the number of threads.
+
+#include <algorithm>
+#include <cstddef>
+#include <hat/core/executor.hpp>
+
+namespace hat {
+
+/// Calls body(first, last) for ranges that cover [0, rows). `cost` is the work of one row in elementary operations:
+/// a piece is worth about 32k of them, so small problems stay on the calling thread.
+template <ExecutorPolicy E, class Body>
+void parallel_rows(const E& executor, std::size_t rows, std::size_t cost, Body&& body) {
+    const std::size_t piece = std::max<std::size_t>(1, 32768 / std::max<std::size_t>(1, cost));
+    const std::size_t pieces = (rows + piece - 1) / piece;
+    if (pieces <= 1) {
+        if (rows) body(std::size_t{0}, rows);
+        return;
+    }
+    executor(pieces, [&](std::size_t i) { body(i * piece, std::min(rows, (i + 1) * piece)); });
+}
+
+}  // namespace hat

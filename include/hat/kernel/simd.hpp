@@ -1,0 +1,135 @@
+#pragma once
+/// \file
+/// The only file that includes xsimd. It absorbs the differences between 8.1 and 14 (hadd became reduce_add in 9,
+/// reduce_max came in 9, bitwise_cast changed in 9) and lends a portable twin to every intrinsic it uses.
+
+#include <concepts>
+#include <cstddef>
+#include <xsimd/xsimd.hpp>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+namespace hat::simd {
+
+/// The machine's widest vector of T.
+template <class T>
+using Vec = xsimd::batch<T>;
+
+/// Numbers in a vector.
+template <class T>
+inline constexpr std::size_t width = Vec<T>::size;
+
+/// Vector registers of the instruction set: decides how large a register block of a product may be.
+#if defined(__AVX512F__) || defined(__aarch64__)
+inline constexpr std::size_t registers = 32;
+#else
+inline constexpr std::size_t registers = 16;
+#endif
+
+template <class T>
+inline Vec<T> load(const T* p) {
+    return Vec<T>::load_unaligned(p);
+}
+template <class T>
+inline void store(T* p, const Vec<T>& v) {
+    v.store_unaligned(p);
+}
+template <class T>
+inline Vec<T> splat(T x) {
+    return Vec<T>(x);
+}
+template <class T>
+inline Vec<T> zero() {
+    return Vec<T>(T(0));
+}
+/// a * b + c with one rounding where the instruction set has it; kernels never write a * b + c otherwise, because
+/// compilers contract that as they please.
+template <class T>
+inline Vec<T> fma(const Vec<T>& a, const Vec<T>& b, const Vec<T>& c) {
+    return xsimd::fma(a, b, c);
+}
+template <class T>
+inline Vec<T> max(const Vec<T>& a, const Vec<T>& b) {
+    return xsimd::max(a, b);
+}
+template <class T>
+inline Vec<T> exp(const Vec<T>& a) {
+    return xsimd::exp(a);
+}
+template <class T>
+inline Vec<T> sqrt(const Vec<T>& a) {
+    return xsimd::sqrt(a);
+}
+
+/// The sum over the lanes, in one fixed order.
+template <class T>
+inline T sum(const Vec<T>& v) {
+    if constexpr (requires { reduce_add(v); })
+        return reduce_add(v);
+    else
+        return hadd(v);
+}
+/// The largest lane.
+template <class T>
+inline T max_lane(const Vec<T>& v) {
+    alignas(64) T lanes[width<T>];
+    v.store_aligned(lanes);
+    T m = lanes[0];
+    for (std::size_t i = 1; i < width<T>; ++i) m = lanes[i] > m ? lanes[i] : m;
+    return m;
+}
+
+/// The portable twin of load_partial: the first n numbers, zeros (or `rest`) behind them.
+template <class T>
+inline Vec<T> load_partial_portable(const T* p, std::size_t n, T rest = T(0)) {
+    alignas(64) T lanes[width<T>];
+    for (std::size_t i = 0; i < width<T>; ++i) lanes[i] = i < n ? p[i] : rest;
+    return Vec<T>::load_aligned(lanes);
+}
+/// The portable twin of store_partial.
+template <class T>
+inline void store_partial_portable(T* p, const Vec<T>& v, std::size_t n) {
+    alignas(64) T lanes[width<T>];
+    v.store_aligned(lanes);
+    for (std::size_t i = 0; i < n; ++i) p[i] = lanes[i];
+}
+
+/// The first n < width numbers, `rest` behind them; reads nothing past p[n - 1].
+template <class T>
+inline Vec<T> load_partial(const T* p, std::size_t n, T rest = T(0)) {
+#if defined(__AVX512F__)
+    if constexpr (std::same_as<T, float> && width<T> == 16)
+        return _mm512_mask_loadu_ps(_mm512_set1_ps(rest), static_cast<__mmask16>((1U << n) - 1U), p);
+    else if constexpr (std::same_as<T, double> && width<T> == 8)
+        return _mm512_mask_loadu_pd(_mm512_set1_pd(rest), static_cast<__mmask8>((1U << n) - 1U), p);
+    else
+#endif
+        return load_partial_portable(p, n, rest);
+}
+/// Writes the first n < width numbers and nothing behind them.
+template <class T>
+inline void store_partial(T* p, const Vec<T>& v, std::size_t n) {
+#if defined(__AVX512F__)
+    if constexpr (std::same_as<T, float> && width<T> == 16)
+        _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1U << n) - 1U), v);
+    else if constexpr (std::same_as<T, double> && width<T> == 8)
+        _mm512_mask_storeu_pd(p, static_cast<__mmask8>((1U << n) - 1U), v);
+    else
+#endif
+        store_partial_portable(p, v, n);
+}
+
+/// Calls body(i, load, store) over [0, n) in vectors; the last, partial one reads and writes through masks, so that
+/// tails go through the same instructions as everything else. `load(p)` and `store(p, v)` take base pointers.
+template <class T, class Body>
+inline void for_each_vector(std::size_t n, Body&& body) {
+    std::size_t i = 0;
+    for (; i + width<T> <= n; i += width<T>)
+        body([i](const T* p, T = T(0)) { return load(p + i); }, [i](T* p, const Vec<T>& v) { store(p + i, v); });
+    if (const std::size_t rest = n - i; rest != 0)
+        body([i, rest](const T* p, T fill = T(0)) { return load_partial(p + i, rest, fill); },
+             [i, rest](T* p, const Vec<T>& v) { store_partial(p + i, v, rest); });
+}
+
+}  // namespace hat::simd

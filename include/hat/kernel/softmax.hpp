@@ -1,0 +1,57 @@
+#pragma once
+/// \file
+/// Softmax of one row and its backward pass.
+
+#include <cmath>
+#include <cstddef>
+#include <hat/kernel/simd.hpp>
+#include <limits>
+
+namespace hat {
+
+/// The largest of n > 0 numbers.
+template <class T>
+T row_max(const T* x, std::size_t n) {
+    auto m = simd::splat(-std::numeric_limits<T>::infinity());
+    simd::for_each_vector<T>(
+        n, [&](auto load, auto) { m = simd::max(m, load(x, -std::numeric_limits<T>::infinity())); });
+    return simd::max_lane<T>(m);
+}
+
+/// y = exp(x - shift); returns the sum. y may be x.
+template <class T>
+T row_exp(const T* x, T* y, std::size_t n, T shift) {
+    auto sum = simd::zero<T>();
+    const auto s = simd::splat(shift);
+    simd::for_each_vector<T>(n, [&](auto load, auto store) {
+        const auto e = simd::exp<T>(load(x, -std::numeric_limits<T>::infinity()) - s);
+        store(y, e);
+        sum = sum + e;
+    });
+    return simd::sum<T>(sum);
+}
+
+/// x *= factor
+template <class T>
+void row_scale(T* x, std::size_t n, T factor) {
+    const auto f = simd::splat(factor);
+    simd::for_each_vector<T>(n, [&](auto load, auto store) { store(x, load(x) * f); });
+}
+
+/// Turns n > 0 scores into probabilities, in place.
+template <class T>
+void softmax_row(T* x, std::size_t n) {
+    const T m = row_max(x, n);
+    row_scale(x, n, T(1) / row_exp(x, x, n, m));
+}
+
+/// d[i] = p[i] * (d[i] - sum of d * p): the gradient of the scores from that of the probabilities, in place.
+template <class T>
+void softmax_row_backward(const T* p, T* d, std::size_t n) {
+    auto dot = simd::zero<T>();
+    simd::for_each_vector<T>(n, [&](auto load, auto) { dot = simd::fma<T>(load(p), load(d), dot); });
+    const auto total = simd::splat(simd::sum<T>(dot));
+    simd::for_each_vector<T>(n, [&](auto load, auto store) { store(d, load(p) * (load(d) - total)); });
+}
+
+}  // namespace hat

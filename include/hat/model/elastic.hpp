@@ -1,0 +1,378 @@
+#pragma once
+/// \file
+/// The elastic path: any SubTransformer, chosen at run time, on the SuperTransformer's memory; forward and backward.
+
+#include <cstddef>
+#include <cstdint>
+#include <hat/core/arena.hpp>
+#include <hat/core/executor.hpp>
+#include <hat/core/tensor.hpp>
+#include <hat/core/tokens.hpp>
+#include <hat/kernel/embedding.hpp>
+#include <hat/kernel/loss.hpp>
+#include <hat/model/layers.hpp>
+#include <hat/model/weights.hpp>
+#include <string>
+#include <vector>
+
+namespace hat {
+
+/// How a batch is scored while training. Dropout rates are those of the SuperTransformer: they are multiplied by
+/// sampled width / super width, except that of the attention maps (semantics, section 6).
+struct LossOptions {
+    double label_smoothing = 0.1;
+    double dropout = 0;
+    double attention_dropout = 0;
+    double activation_dropout = 0;
+    std::uint64_t seed = 0;  ///< of this batch's dropout masks
+};
+
+/// What a decoder layer can attend to: for each span, encoder outputs concatenated along length, sentence by sentence.
+template <class T>
+struct EncoderMemory {
+    struct Span {
+        View<T> rows;
+        std::vector<std::size_t> offsets;
+    };
+    Span spans[3];  ///< spans[n - 1]: the last n encoder layers; rows.data is null where no layer asks for it
+};
+
+/// A forward pass of the encoder, with everything its backward pass needs.
+template <class T>
+struct EncoderPass {
+    struct Layer {
+        AttentionPass<T> self;
+        FeedForwardPass<T> ffn;
+    };
+    struct Source {  ///< one memory: an encoder layer's output, perhaps through the final norm
+        std::size_t layer = 0;
+        bool normalized = false;
+        View<T> rows;
+        T *mean = nullptr, *rstd = nullptr;
+    };
+    Dropout embedding_dropout;
+    std::vector<Layer> layers;
+    std::vector<View<T>> outputs;  ///< of each active layer, before any final norm
+    std::vector<Source> sources;   ///< the last one first
+    EncoderMemory<T> memory;
+};
+
+namespace detail {
+/// Rates and masks of one side: `scaled` is calc_dropout of the reference.
+struct DropoutPlan {
+    LossOptions options;
+    double ratio = 1;  // sampled / super width
+    std::uint64_t side = 0;
+
+    Dropout make(double rate, std::uint64_t layer, std::uint64_t site) const {
+        return {rate, derive_seed(options.seed, (side << 16) + (layer << 8) + site)};
+    }
+    Dropout embedding() const { return make(options.dropout * ratio, 0, 0); }
+    Dropout map(std::size_t layer, std::uint64_t site) const { return make(options.attention_dropout, layer, site); }
+    Dropout residual(std::size_t layer, std::uint64_t site) const { return make(options.dropout * ratio, layer, site); }
+    Dropout activation(std::size_t layer) const { return make(options.activation_dropout * ratio, layer, 9); }
+};
+
+inline void check_tokens(const Ragged& sentences, std::size_t vocabulary, const char* what) {
+    for (std::size_t i = 0; i < sentences.size(); ++i)
+        if (sentences.offsets[i] == sentences.offsets[i + 1])
+            throw shape_mismatch(std::string("hat: ") + what + " sentence " + std::to_string(i) + " is empty");
+    for (std::size_t t = 0; t < sentences.tokens.size(); ++t)
+        if (sentences.tokens[t] < 0 || static_cast<std::size_t>(sentences.tokens[t]) >= vocabulary)
+            throw invalid_value(std::string("hat: ") + what + " token " + std::to_string(sentences.tokens[t]) +
+                                " is outside the vocabulary of " + std::to_string(vocabulary));
+}
+inline std::size_t longest(const Ragged& sentences) {
+    std::size_t n = 0;
+    for (std::size_t i = 0; i < sentences.size(); ++i) n = std::max(n, sentences[i].size());
+    return n;
+}
+}  // namespace detail
+
+/// Runs the encoder. `layer(i)` gives layer i with Linear or PackedLinear weights. Activations live in the arena.
+template <class T, class LayerOf>
+EncoderPass<T> run_encoder(const LayerContext& c, const SubTransformerView<T>& sub, LayerOf&& layer, SinusoidTable<T>& positions,
+                           const Ragged& source, const LossOptions& options) {
+    const auto& config = sub.config();
+    detail::check_tokens(source, config.source_vocab, "source");
+    positions.reserve(detail::longest(source));
+    const detail::DropoutPlan plan{options, static_cast<double>(sub.encoder_width()) / config.super_encoder_embed(), 0};
+
+    EncoderPass<T> pass;
+    pass.embedding_dropout = plan.embedding();
+    View<T> x = c.arena.matrix<T>(source.tokens.size(), sub.encoder_width());
+    embed<T>(c.pool, sub.encoder_embedding(), sub.encoder_scale(), positions, source, x);
+    apply_dropout<T>(c.pool, x, pass.embedding_dropout);
+    for (std::size_t i = 0; i < sub.encoder_layers(); ++i) {
+        const auto& w = layer(i);
+        typename EncoderPass<T>::Layer p;
+        p.self.block = {.pre_norm = config.encoder_pre_norm, .norm = w.self_norm, .dropout = plan.residual(i, 1)};
+        p.self.map_dropout = plan.map(i, 2);
+        p.self.shape = {source.offsets, source.offsets, w.heads, false};
+        x = p.self.forward(c, w.self, x, nullptr);
+        p.ffn.block = {.pre_norm = config.encoder_pre_norm, .norm = w.final_norm, .dropout = plan.residual(i, 5)};
+        p.ffn.activation_dropout = plan.activation(i);
+        x = p.ffn.forward(c, w.ffn, x);
+        pass.layers.push_back(p);
+        pass.outputs.push_back(x);
+    }
+
+    bool wanted[3] = {};
+    std::size_t deepest = 1;
+    for (std::size_t i = 0; i < sub.decoder_layers(); ++i) {
+        wanted[sub.span(i) - 1] = true;
+        deepest = std::max(deepest, sub.span(i));
+    }
+    for (std::size_t j = 0; j < deepest; ++j) {
+        typename EncoderPass<T>::Source s{sub.memory_layer(j), sub.memory_normalized(j), {}, nullptr, nullptr};
+        s.rows = pass.outputs[s.layer];
+        if (s.normalized) {
+            s.rows = c.arena.matrix<T>(x.rows, x.cols);
+            s.mean = c.arena.take<T>(x.rows);
+            s.rstd = c.arena.take<T>(x.rows);
+            layer_norm<T>(c.pool, pass.outputs[s.layer], sub.encoder_norm(), s.rows, s.mean, s.rstd);
+        }
+        pass.sources.push_back(s);
+    }
+    for (std::size_t n = 1; n <= 3; ++n) {
+        if (!wanted[n - 1]) continue;
+        auto& span = pass.memory.spans[n - 1];
+        for (std::size_t o : source.offsets) span.offsets.push_back(n * o);
+        if (n == 1) {
+            span.rows = pass.sources[0].rows;
+            continue;
+        }
+        span.rows = c.arena.matrix<T>(n * x.rows, x.cols);
+        for (std::size_t i = 0; i < source.size(); ++i) {
+            const std::size_t first = source.offsets[i], length = source.offsets[i + 1] - first;
+            for (std::size_t j = 0; j < n; ++j)
+                std::copy_n(pass.sources[j].rows.row(first), length * x.cols, span.rows.row(n * first + j * length));
+        }
+    }
+    return pass;
+}
+
+/// Trains and scores SubTransformers on the weights they share. Keeps a reference to the weights and the memory for
+/// activations; one object serves one thread at a time.
+template <class T>
+class ElasticTransformer {
+public:
+    explicit ElasticTransformer(const Weights<T>& weights, ThreadPool pool = ThreadPool(1))
+        : weights_(&weights),
+          pool_(std::move(pool)),
+          encoder_positions_(static_cast<std::size_t>(weights.config().super_encoder_embed())),
+          decoder_positions_(static_cast<std::size_t>(weights.config().super_decoder_embed())) {}
+
+    /// Loss without dropout.
+    LossSums loss(const RuntimeArch& arch, const Batch& batch, double label_smoothing) {
+        return run(arch, batch, {.label_smoothing = label_smoothing}, nullptr);
+    }
+    /// Loss; the gradient of its sum is added to `gradient` (of the same layout). Throws not_finite when the loss is
+    /// NaN or infinite; the gradient is useless then.
+    LossSums loss_and_gradient(const RuntimeArch& arch, const Batch& batch, const LossOptions& options, Weights<T>& gradient) {
+        if (gradient.values().size() != weights_->values().size())
+            throw shape_mismatch("hat::ElasticTransformer: the gradient has another layout than the weights");
+        return run(arch, batch, options, &gradient);
+    }
+    /// Logits of every target position (tokens x target vocabulary), teacher-forced. For tests and tools.
+    Matrix<T> logits(const RuntimeArch& arch, const Batch& batch) {
+        arena_.reset();
+        const SubTransformerView<T> sub(*weights_, arch);
+        const auto encoder = encode(sub, batch, {});
+        const auto decoder = decode(sub, batch, encoder, {});
+        auto out = make_matrix<T>(batch.previous.tokens.size(), weights_->config().target_vocab);
+        linear<T>(pool_, decoder.output, Linear<T>{sub.output_matrix(), nullptr}, view(out));
+        return out;
+    }
+    /// The output of every active encoder layer (source tokens x width), then the encoder's output after a final norm,
+    /// if there is one.
+    std::vector<Matrix<T>> encoder_outputs(const RuntimeArch& arch, const Batch& batch) {
+        arena_.reset();
+        const SubTransformerView<T> sub(*weights_, arch);
+        const auto pass = encode(sub, batch, {});
+        std::vector<Matrix<T>> out;
+        const auto copy = [&](View<T> v) {
+            auto m = make_matrix<T>(v.rows, v.cols);
+            std::copy_n(v.data, v.rows * v.cols, m.data());
+            out.push_back(std::move(m));
+        };
+        for (const auto& v : pass.outputs) copy(v);
+        copy(pass.sources[0].rows);
+        return out;
+    }
+    const Weights<T>& weights() const { return *weights_; }
+    const ThreadPool& pool() const { return pool_; }
+    /// Bytes of activations of the largest batch so far.
+    std::size_t peak_bytes() const { return arena_.peak_bytes(); }
+
+private:
+    struct DecoderPass {
+        struct Layer {
+            AttentionPass<T> self, cross;
+            FeedForwardPass<T> ffn;
+        };
+        Dropout embedding_dropout;
+        std::vector<Layer> layers;
+        View<T> before_norm, output;
+        T *mean = nullptr, *rstd = nullptr;
+    };
+
+    LayerContext context() { return {pool_, arena_}; }
+
+    EncoderPass<T> encode(const SubTransformerView<T>& sub, const Batch& batch, const LossOptions& options) {
+        return run_encoder<T>(context(), sub, [&](std::size_t i) { return sub.encoder(i); }, encoder_positions_, batch.source,
+                              options);
+    }
+
+    DecoderPass decode(const SubTransformerView<T>& sub, const Batch& batch, const EncoderPass<T>& encoder,
+                       const LossOptions& options) {
+        const LayerContext c = context();
+        const auto& config = sub.config();
+        const Ragged& previous = batch.previous;
+        if (previous.size() != batch.source.size())
+            throw shape_mismatch("hat: a batch has " + std::to_string(batch.source.size()) + " source and " +
+                                 std::to_string(previous.size()) + " target sentences");
+        detail::check_tokens(previous, config.target_vocab, "target");
+        decoder_positions_.reserve(detail::longest(previous));
+        const detail::DropoutPlan plan{options, static_cast<double>(sub.decoder_width()) / config.super_decoder_embed(), 1};
+
+        DecoderPass pass;
+        pass.embedding_dropout = plan.embedding();
+        View<T> y = arena_.matrix<T>(previous.tokens.size(), sub.decoder_width());
+        embed<T>(pool_, sub.decoder_embedding(), sub.decoder_scale(), decoder_positions_, previous, y);
+        apply_dropout<T>(pool_, y, pass.embedding_dropout);
+        for (std::size_t i = 0; i < sub.decoder_layers(); ++i) {
+            const auto w = sub.decoder(i);
+            const auto& memory = encoder.memory.spans[sub.span(i) - 1];
+            typename DecoderPass::Layer p;
+            const bool pre = config.decoder_pre_norm;
+            p.self.block = {.pre_norm = pre, .norm = w.self_norm, .dropout = plan.residual(i, 1)};
+            p.self.map_dropout = plan.map(i, 2);
+            p.self.shape = {previous.offsets, previous.offsets, w.self_heads, true};
+            y = p.self.forward(c, w.self, y, nullptr);
+            p.cross.block = {.pre_norm = pre, .norm = w.cross_norm, .dropout = plan.residual(i, 3)};
+            p.cross.map_dropout = plan.map(i, 4);
+            p.cross.shape = {previous.offsets, memory.offsets, w.cross_heads, false};
+            const View<const T> rows = memory.rows;
+            y = p.cross.forward(c, w.cross, y, &rows);
+            p.ffn.block = {.pre_norm = pre, .norm = w.final_norm, .dropout = plan.residual(i, 5)};
+            p.ffn.activation_dropout = plan.activation(i);
+            y = p.ffn.forward(c, w.ffn, y);
+            pass.layers.push_back(p);
+        }
+        pass.before_norm = pass.output = y;
+        if (sub.has_decoder_norm()) {
+            pass.output = arena_.matrix<T>(y.rows, y.cols);
+            pass.mean = arena_.take<T>(y.rows);
+            pass.rstd = arena_.take<T>(y.rows);
+            layer_norm<T>(pool_, y, sub.decoder_norm(), pass.output, pass.mean, pass.rstd);
+        }
+        return pass;
+    }
+
+    LossSums run(const RuntimeArch& arch, const Batch& batch, const LossOptions& options, Weights<T>* gradient) {
+        arena_.reset();
+        const SubTransformerView<T> sub(*weights_, arch);
+        detail::check_tokens(batch.target, weights_->config().target_vocab, "target");
+        if (batch.target.offsets != batch.previous.offsets)
+            throw shape_mismatch("hat: a batch's targets and decoder inputs differ in length");
+        const auto encoder = encode(sub, batch, options);
+        const auto decoder = decode(sub, batch, encoder, options);
+        const auto targets = std::span<const std::int32_t>(batch.target.tokens);
+        if (!gradient)
+            return output_loss<T>(pool_, decoder.output, sub.output_matrix(), targets, options.label_smoothing, arena_, nullptr,
+                                  nullptr);
+        const GradientMap<T> grad(*weights_, *gradient);
+        View<T> dy = arena_.matrix<T>(decoder.output.rows, decoder.output.cols);
+        View<T> dmatrix = grad(sub.output_matrix());
+        const LossSums sums =
+            output_loss<T>(pool_, decoder.output, sub.output_matrix(), targets, options.label_smoothing, arena_, &dy, &dmatrix);
+        backward(sub, batch, encoder, decoder, dy, grad);
+        return sums;
+    }
+
+    View<T> zeros(std::size_t rows, std::size_t cols) {
+        const View<T> m = arena_.matrix<T>(rows, cols);
+        std::fill_n(m.data, rows * cols, T(0));
+        return m;
+    }
+    void add(View<const T> from, View<T> to) {
+        add_residual<T>(pool_, from, to, {}, to);
+    }
+
+    void backward(const SubTransformerView<T>& sub, const Batch& batch, const EncoderPass<T>& encoder, const DecoderPass& decoder,
+                  View<T> dy, const GradientMap<T>& grad) {
+        const LayerContext c = context();
+        if (sub.has_decoder_norm()) {
+            const Norm<T> n = sub.decoder_norm();
+            const View<T> d = arena_.matrix<T>(dy.rows, dy.cols);
+            layer_norm_backward<T>(pool_, decoder.before_norm, decoder.mean, decoder.rstd, n.weight, dy, d, false, grad(n.weight),
+                                   grad(n.bias));
+            dy = d;
+        }
+        View<T> dspan[3];
+        for (std::size_t n = 0; n < 3; ++n)
+            if (const auto& rows = encoder.memory.spans[n].rows; rows.data) dspan[n] = zeros(rows.rows, rows.cols);
+        for (std::size_t i = sub.decoder_layers(); i-- > 0;) {
+            const auto w = sub.decoder(i);
+            const auto& p = decoder.layers[i];
+            dy = p.ffn.backward(c, w.ffn, dy, grad);
+            dy = p.cross.backward(c, w.cross, dy, &dspan[sub.span(i) - 1], grad);
+            dy = p.self.backward(c, w.self, dy, nullptr, grad);
+        }
+        apply_dropout<T>(pool_, dy, decoder.embedding_dropout);
+        embed_backward<T>(pool_, batch.previous.tokens, sub.decoder_scale(), dy, grad(sub.decoder_embedding()));
+
+        // memories of each span -> sources -> outputs of encoder layers
+        const Ragged& source = batch.source;
+        const std::size_t rows = source.tokens.size(), width = sub.encoder_width();
+        std::vector<View<T>> doutput(sub.encoder_layers());
+        for (std::size_t j = 0; j < encoder.sources.size(); ++j) {
+            const auto& s = encoder.sources[j];
+            const View<T> ds = zeros(rows, width);
+            for (std::size_t n = j + 1; n <= 3; ++n) {
+                if (!dspan[n - 1].data) continue;
+                for (std::size_t i = 0; i < source.size(); ++i) {
+                    const std::size_t first = source.offsets[i], length = source.offsets[i + 1] - first;
+                    for (std::size_t t = 0; t < length; ++t) {
+                        const T* from = dspan[n - 1].row(n * first + j * length + t);
+                        T* to = ds.row(first + t);
+                        for (std::size_t k = 0; k < width; ++k) to[k] += from[k];
+                    }
+                }
+            }
+            View<T>& out = doutput[s.layer];
+            const bool first_use = out.data == nullptr;
+            if (s.normalized) {
+                const Norm<T> n = sub.encoder_norm();
+                if (first_use) out = arena_.matrix<T>(rows, width);
+                layer_norm_backward<T>(pool_, encoder.outputs[s.layer], s.mean, s.rstd, n.weight, ds, out, !first_use,
+                                       grad(n.weight), grad(n.bias));
+            } else if (first_use) {
+                out = ds;
+            } else {
+                add(ds, out);
+            }
+        }
+        View<T> dx;
+        for (std::size_t i = sub.encoder_layers(); i-- > 0;) {
+            if (doutput[i].data) {
+                if (dx.data) add(dx, doutput[i]);
+                dx = doutput[i];
+            }
+            const auto w = sub.encoder(i);
+            const auto& p = encoder.layers[i];
+            dx = p.ffn.backward(c, w.ffn, dx, grad);
+            dx = p.self.backward(c, w.self, dx, nullptr, grad);
+        }
+        apply_dropout<T>(pool_, dx, encoder.embedding_dropout);
+        embed_backward<T>(pool_, source.tokens, sub.encoder_scale(), dx, grad(sub.encoder_embedding()));
+    }
+
+    const Weights<T>* weights_;
+    ThreadPool pool_;
+    Arena arena_;
+    SinusoidTable<T> encoder_positions_, decoder_positions_;
+};
+
+}  // namespace hat

@@ -1,0 +1,340 @@
+#pragma once
+/// \file
+/// The layers of a Transformer, forward and backward. Written once: training runs them on leading blocks of the
+/// SuperTransformer's weights (`Linear`), inference on weights packed once (`PackedLinear`).
+
+#include <cmath>
+#include <cstddef>
+#include <hat/core/arena.hpp>
+#include <hat/core/executor.hpp>
+#include <hat/kernel/attention.hpp>
+#include <hat/kernel/dropout.hpp>
+#include <hat/kernel/layer_norm.hpp>
+#include <hat/kernel/linear.hpp>
+#include <hat/model/weights.hpp>
+
+namespace hat {
+
+/// The four projections of an attention; L is Linear<T> or PackedLinear<T>.
+template <class L>
+struct AttentionWeights {
+    L q, k, v, out;
+};
+/// The two projections of a feed-forward block.
+template <class L>
+struct FeedForwardWeights {
+    L fc1, fc2;
+};
+template <class T, class L>
+struct EncoderLayer {
+    AttentionWeights<L> self;
+    Norm<T> self_norm;
+    FeedForwardWeights<L> ffn;
+    Norm<T> final_norm;
+    std::size_t heads = 1;
+};
+template <class T, class L>
+struct DecoderLayer {
+    AttentionWeights<L> self, cross;
+    Norm<T> self_norm, cross_norm;
+    FeedForwardWeights<L> ffn;
+    Norm<T> final_norm;
+    std::size_t self_heads = 1, cross_heads = 1, span = 1;
+};
+
+/// A SubTransformer's view of the weights: leading rows and columns of every matrix (semantics, section 1).
+template <class T>
+class SubTransformerView {
+public:
+    /// Throws shape_mismatch unless arch is a leading block of the weights.
+    SubTransformerView(const Weights<T>& weights, const RuntimeArch& arch) : weights_(&weights), arch_(arch) {
+        require_fits(arch, weights.config().shape);
+    }
+
+    const RuntimeArch& arch() const { return arch_; }
+    const Weights<T>& weights() const { return *weights_; }
+    const TransformerConfig& config() const { return weights_->config(); }
+    std::size_t encoder_width() const { return static_cast<std::size_t>(arch_.encoder.embed); }
+    std::size_t decoder_width() const { return static_cast<std::size_t>(arch_.decoder.embed); }
+    std::size_t encoder_layers() const { return static_cast<std::size_t>(arch_.encoder.layers); }
+    std::size_t decoder_layers() const { return static_cast<std::size_t>(arch_.decoder.layers); }
+
+    EncoderLayer<T, Linear<T>> encoder(std::size_t i) const {
+        const auto& l = weights_->layout().encoder()[i];
+        const auto& s = arch_.encoder;
+        const std::size_t e = encoder_width(), q = size(s.qkv[i]);
+        return {attention(l.self, e, e, q), norm(l.self_norm), feed_forward(l, e, size(s.ffn[i])), norm(l.final_norm),
+                size(s.self_heads[i])};
+    }
+    DecoderLayer<T, Linear<T>> decoder(std::size_t i) const {
+        const auto& l = weights_->layout().decoder()[i];
+        const auto& s = arch_.decoder;
+        const std::size_t d = decoder_width(), e = encoder_width(), q = size(s.qkv[i]);
+        return {attention(l.self, d, d, q),
+                attention(l.cross, d, e, q),
+                norm(l.self_norm),
+                norm(l.cross_norm),
+                feed_forward(l, d, size(s.ffn[i])),
+                norm(l.final_norm),
+                size(s.self_heads[i]),
+                size(s.cross_heads[i]),
+                size(s.cross_span[i])};
+    }
+    /// The norms after the stacks (pre-norm only).
+    Norm<T> encoder_norm() const { return norm(weights_->layout().encoder_norm()); }
+    Norm<T> decoder_norm() const { return norm(weights_->layout().decoder_norm()); }
+    bool has_decoder_norm() const { return config().decoder_pre_norm && config().decoder_final_norm; }
+
+    View<const T> encoder_embedding() const { return columns(weights_->layout().encoder_embedding(), encoder_width()); }
+    View<const T> decoder_embedding() const { return columns(weights_->layout().decoder_embedding(), decoder_width()); }
+    View<const T> output_matrix() const { return columns(weights_->layout().output_embedding(), decoder_width()); }
+    /// sqrt of the sampled width, or of the super width with vocab_original_scaling (semantics, section 3).
+    T encoder_scale() const {
+        return static_cast<T>(std::sqrt(config().vocab_original_scaling ? config().super_encoder_embed() : arch_.encoder.embed));
+    }
+    T decoder_scale() const {
+        return static_cast<T>(std::sqrt(config().vocab_original_scaling ? config().super_decoder_embed() : arch_.decoder.embed));
+    }
+
+    /// How many encoder layers decoder layer i attends to: its span, clamped to the active depth.
+    std::size_t span(std::size_t i) const {
+        const std::size_t wanted = size(arch_.decoder.cross_span[i]);
+        return config().attend_to_copies_of ? wanted : std::min(wanted, encoder_layers());
+    }
+    /// The encoder layer (from 0) that is the j-th memory a decoder layer sees, the last one first.
+    std::size_t memory_layer(std::size_t j) const {
+        const std::size_t depth = encoder_layers();
+        if (!config().attend_to_copies_of) return depth - 1 - j;
+        const std::size_t all = size(config().attend_to_copies_of);
+        if (j >= all)
+            throw invalid_value("hat: attention span " + std::to_string(j + 1) + " needs that many encoder layers, the SuperTransformer has " +
+                                std::to_string(all));
+        return j == 0 ? depth - 1 : std::min(all - 1 - j, depth - 1);
+    }
+    /// Whether that memory is seen through the final norm of a pre-norm encoder.
+    bool memory_normalized(std::size_t j) const {
+        return config().encoder_pre_norm && (j == 0 || !config().unnormalized_memory);
+    }
+
+private:
+    static std::size_t size(int v) { return static_cast<std::size_t>(v); }
+
+    View<const T> columns(int index, std::size_t n) const {
+        const auto m = weights_->matrix(index);
+        return m.prefix(m.rows, n);
+    }
+    /// `rows` rows from `first`, the leading columns.
+    View<const T> block(int index, std::size_t first, std::size_t rows, std::size_t cols) const {
+        const auto m = weights_->matrix(index);
+        return {m.row(first), rows, cols, m.stride};
+    }
+    const T* vector(int index) const { return weights_->tensor(index).data(); }
+    Norm<T> norm(const WeightLayout::Norm& n) const {
+        return n.weight < 0 ? Norm<T>{} : Norm<T>{vector(n.weight), vector(n.bias)};
+    }
+    /// q, k, v: the leading `qkv` rows of each block, `width` columns for the queries and `memory` for keys and values.
+    AttentionWeights<Linear<T>> attention(const WeightLayout::Attention& a, std::size_t width, std::size_t memory,
+                                          std::size_t qkv) const {
+        const std::size_t whole = weights_->info(a.in_bias).size / 3;
+        const T* bias = vector(a.in_bias);
+        AttentionWeights<Linear<T>> w;
+        w.q = {a.joint ? block(a.in_weight, 0, qkv, width) : block(a.q_weight, 0, qkv, width), bias};
+        w.k = {a.joint ? block(a.in_weight, whole, qkv, memory) : block(a.k_weight, 0, qkv, memory), bias + whole};
+        w.v = {a.joint ? block(a.in_weight, 2 * whole, qkv, memory) : block(a.v_weight, 0, qkv, memory), bias + 2 * whole};
+        w.out = {block(a.out_weight, 0, width, qkv), vector(a.out_bias)};
+        return w;
+    }
+    FeedForwardWeights<Linear<T>> feed_forward(const WeightLayout::Layer& l, std::size_t width, std::size_t ffn) const {
+        return {{block(l.fc1_weight, 0, ffn, width), vector(l.fc1_bias)}, {block(l.fc2_weight, 0, width, ffn), vector(l.fc2_bias)}};
+    }
+
+    const Weights<T>* weights_;
+    RuntimeArch arch_;
+};
+
+/// What every layer needs: who works, and where activations live.
+struct LayerContext {
+    const ThreadPool& pool;
+    Arena& arena;
+};
+
+/// Finds the gradient of a parameter: the same place in an arena of the same layout.
+template <class T>
+class GradientMap {
+public:
+    GradientMap(const Weights<T>& weights, Weights<T>& gradient)
+        : weights_(weights.values().data()), gradient_(gradient.values().data()) {}
+    T* operator()(const T* parameter) const { return gradient_ + (parameter - weights_); }
+    View<T> operator()(View<const T> m) const { return {(*this)(m.data), m.rows, m.cols, m.stride}; }
+    /// dw += dy^T x, dbias += column sums of dy.
+    void add(const LayerContext& c, const Linear<T>& layer, View<const T> dy, View<const T> x) const {
+        linear_backward_weight<T>(c.pool, dy, x, (*this)(layer.weight), (*this)(layer.bias));
+    }
+
+private:
+    const T* weights_;
+    T* gradient_;
+};
+
+/// A residual block around a branch. Post-norm: y = LN(x + drop(branch(x))). Pre-norm: y = x + drop(branch(LN(x))).
+template <class T>
+struct ResidualBlock {
+    bool pre_norm = false;
+    Norm<T> norm;
+    Dropout dropout;
+    View<const T> norm_input{};  ///< kept for the backward pass, with its row statistics
+    T* mean = nullptr;
+    T* rstd = nullptr;
+
+    /// The branch's input.
+    View<const T> begin(const LayerContext& c, View<const T> x) {
+        mean = c.arena.take<T>(x.rows);
+        rstd = c.arena.take<T>(x.rows);
+        if (!pre_norm) return x;
+        norm_input = x;
+        const View<T> y = c.arena.matrix<T>(x.rows, x.cols);
+        layer_norm<T>(c.pool, x, norm, y, mean, rstd);
+        return y;
+    }
+    /// The block's output; `branch` is overwritten.
+    View<T> end(const LayerContext& c, View<const T> x, View<T> branch) {
+        add_residual<T>(c.pool, x, branch, dropout, branch);
+        if (pre_norm) return branch;
+        norm_input = branch;
+        const View<T> y = c.arena.matrix<T>(x.rows, x.cols);
+        layer_norm<T>(c.pool, branch, norm, y, mean, rstd);
+        return y;
+    }
+    /// From dy: the gradient of the sum (also that of x through the residual).
+    View<T> backward_end(const LayerContext& c, View<T> dy, const GradientMap<T>& grad) const {
+        if (pre_norm) return dy;
+        const View<T> ds = c.arena.matrix<T>(dy.rows, dy.cols);
+        layer_norm_backward<T>(c.pool, norm_input, mean, rstd, norm.weight, dy, ds, false, grad(norm.weight), grad(norm.bias));
+        return ds;
+    }
+    /// The gradient of the branch's output: that of the sum through the dropout.
+    View<const T> branch_gradient(const LayerContext& c, View<T> ds) const {
+        if (!dropout.active()) return ds;
+        const View<T> d = c.arena.matrix<T>(ds.rows, ds.cols);
+        parallel_rows(c.pool, ds.rows, ds.cols, [&](std::size_t first, std::size_t last) {
+            for (std::size_t r = first; r < last; ++r) std::copy_n(ds.row(r), ds.cols, d.row(r));
+        });
+        apply_dropout<T>(c.pool, d, dropout);
+        return d;
+    }
+    /// Where the branch's input gradient is collected, before backward_begin(). Post-norm adds to ds itself.
+    View<T> input_gradient(const LayerContext& c, View<T> ds, bool& accumulate) const {
+        accumulate = !pre_norm;
+        return pre_norm ? c.arena.matrix<T>(ds.rows, ds.cols) : ds;
+    }
+    /// dx from ds and the branch's input gradient.
+    View<T> backward_begin(const LayerContext& c, View<T> ds, View<const T> din, const GradientMap<T>& grad) const {
+        if (pre_norm)
+            layer_norm_backward<T>(c.pool, norm_input, mean, rstd, norm.weight, din, ds, true, grad(norm.weight), grad(norm.bias));
+        return ds;
+    }
+};
+
+/// A feed-forward block: fc2(drop(relu(fc1(x)))) inside a residual block. Keeps what its backward pass needs.
+template <class T>
+struct FeedForwardPass {
+    ResidualBlock<T> block;
+    Dropout activation_dropout;
+    View<const T> in;
+    View<T> hidden;
+
+    template <class L>
+    View<T> forward(const LayerContext& c, const FeedForwardWeights<L>& w, View<const T> x) {
+        in = block.begin(c, x);
+        hidden = c.arena.matrix<T>(x.rows, w.fc1.outputs());
+        linear<T>(c.pool, in, w.fc1, hidden, {.relu = true});
+        apply_dropout<T>(c.pool, hidden, activation_dropout);
+        const View<T> out = c.arena.matrix<T>(x.rows, x.cols);
+        linear<T>(c.pool, hidden, w.fc2, out);
+        return block.end(c, x, out);
+    }
+    View<T> backward(const LayerContext& c, const FeedForwardWeights<Linear<T>>& w, View<T> dy, const GradientMap<T>& grad) const {
+        const View<T> ds = block.backward_end(c, dy, grad);
+        const View<const T> db = block.branch_gradient(c, ds);
+        grad.add(c, w.fc2, db, hidden);
+        const View<T> dh = c.arena.matrix<T>(hidden.rows, hidden.cols);
+        linear_backward_input<T>(c.pool, db, w.fc2.weight, dh, false);
+        // a hidden number is positive where relu and dropout let it through
+        const T scale = activation_dropout.active() ? static_cast<T>(1.0 / (1.0 - activation_dropout.rate)) : T(1);
+        parallel_rows(c.pool, dh.rows, dh.cols, [&](std::size_t first, std::size_t last) {
+            for (std::size_t r = first; r < last; ++r) {
+                T* d = dh.row(r);
+                const T* h = hidden.row(r);
+                for (std::size_t j = 0; j < dh.cols; ++j) d[j] = h[j] > T(0) ? d[j] * scale : T(0);
+            }
+        });
+        grad.add(c, w.fc1, dh, in);
+        bool accumulate = false;
+        const View<T> din = block.input_gradient(c, ds, accumulate);
+        linear_backward_input<T>(c.pool, dh, w.fc1.weight, din, accumulate);
+        return block.backward_begin(c, ds, din, grad);
+    }
+};
+
+/// A multi-head attention inside a residual block. Self-attention reads keys and values from its own input.
+template <class T>
+struct AttentionPass {
+    ResidualBlock<T> block;
+    Dropout map_dropout;
+    AttentionShape shape;
+    View<const T> in, memory;
+    View<T> q, k, v, context;
+    T* map = nullptr;
+
+    /// `cross_memory` is null for self-attention.
+    template <class L>
+    View<T> forward(const LayerContext& c, const AttentionWeights<L>& w, View<const T> x, const View<const T>* cross_memory) {
+        in = block.begin(c, x);
+        memory = cross_memory ? *cross_memory : in;
+        const std::size_t width = w.q.outputs();
+        q = c.arena.matrix<T>(in.rows, width);
+        k = c.arena.matrix<T>(memory.rows, width);
+        v = c.arena.matrix<T>(memory.rows, width);
+        context = c.arena.matrix<T>(in.rows, width);
+        map = c.arena.take<T>(shape.map_size());
+        linear<T>(c.pool, in, w.q, q, {.scale = query_scale()});
+        linear<T>(c.pool, memory, w.k, k);
+        linear<T>(c.pool, memory, w.v, v);
+        attention<T>(c.pool, shape, q, k, v, map, map_dropout, context);
+        const View<T> out = c.arena.matrix<T>(x.rows, x.cols);
+        linear<T>(c.pool, context, w.out, out);
+        return block.end(c, x, out);
+    }
+    /// `dmemory` (cross-attention only) is added to.
+    View<T> backward(const LayerContext& c, const AttentionWeights<Linear<T>>& w, View<T> dy, const View<T>* dmemory,
+                     const GradientMap<T>& grad) const {
+        const View<T> ds = block.backward_end(c, dy, grad);
+        const View<const T> db = block.branch_gradient(c, ds);
+        grad.add(c, w.out, db, context);
+        const View<T> dcontext = c.arena.matrix<T>(context.rows, context.cols);
+        linear_backward_input<T>(c.pool, db, w.out.weight, dcontext, false);
+        const View<T> dq = c.arena.matrix<T>(q.rows, q.cols);
+        const View<T> dk = c.arena.matrix<T>(k.rows, k.cols);
+        const View<T> dv = c.arena.matrix<T>(v.rows, v.cols);
+        attention_backward<T>(c.pool, shape, q, k, v, map, map_dropout, dcontext, dq, dk, dv);
+        parallel_rows(c.pool, dq.rows, dq.cols, [&](std::size_t first, std::size_t last) {
+            for (std::size_t r = first; r < last; ++r) row_scale(dq.row(r), dq.cols, query_scale());
+        });
+        grad.add(c, w.q, dq, in);
+        grad.add(c, w.k, dk, memory);
+        grad.add(c, w.v, dv, memory);
+        bool accumulate = false;
+        const View<T> din = block.input_gradient(c, ds, accumulate);
+        linear_backward_input<T>(c.pool, dq, w.q.weight, din, accumulate);
+        const View<T> dm = dmemory ? *dmemory : din;
+        linear_backward_input<T>(c.pool, dk, w.k.weight, dm, true);
+        linear_backward_input<T>(c.pool, dv, w.v.weight, dm, true);
+        return block.backward_begin(c, ds, din, grad);
+    }
+
+private:
+    /// head size ^ -1/2, applied to q after its bias (semantics, section 2)
+    T query_scale() const { return T(1) / std::sqrt(static_cast<T>(q.cols / shape.heads)); }
+};
+
+}  // namespace hat
