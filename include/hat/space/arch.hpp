@@ -22,13 +22,13 @@ template <std::size_t MaxLayers>
 struct Stack {
     static constexpr std::size_t max_layers = MaxLayers;
 
-    int embed{};                                ///< embedding width of this side
-    int layers{};                               ///< active layers
-    std::array<int, MaxLayers> ffn{};           ///< hidden width of each feed-forward block
-    std::array<int, MaxLayers> qkv{};           ///< width of q, k and v of each layer's attentions
-    std::array<int, MaxLayers> self_heads{};    ///< heads of each self-attention
-    std::array<int, MaxLayers> cross_heads{};   ///< decoder only: heads of each encoder-decoder attention
-    std::array<int, MaxLayers> cross_span{};    ///< decoder only: attends to the last 1, 2 or 3 encoder layers
+    int embed{};                               ///< embedding width of this side
+    int layers{};                              ///< active layers
+    std::array<int, MaxLayers> ffn{};          ///< hidden width of each feed-forward block
+    std::array<int, MaxLayers> qkv{};          ///< width of q, k and v of each layer's attentions
+    std::array<int, MaxLayers> self_heads{};   ///< heads of each self-attention
+    std::array<int, MaxLayers> cross_heads{};  ///< decoder only: heads of each encoder-decoder attention
+    std::array<int, MaxLayers> cross_span{};   ///< decoder only: attends to the last 1, 2 or 3 encoder layers
     friend constexpr bool operator==(const Stack&, const Stack&) = default;
 };
 
@@ -72,8 +72,7 @@ constexpr Arch<ToEnc, ToDec> resize_arch(const Arch<E, D>& a) {
 
 /// The run-time form of any architecture of up to 16 + 16 layers.
 template <std::size_t E, std::size_t D>
-    requires(E <= runtime_max_layers && D <= runtime_max_layers)
-constexpr RuntimeArch to_runtime(const Arch<E, D>& a) {
+requires(E <= runtime_max_layers && D <= runtime_max_layers) constexpr RuntimeArch to_runtime(const Arch<E, D>& a) {
     return resize_arch<runtime_max_layers, runtime_max_layers>(a);
 }
 

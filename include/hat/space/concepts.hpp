@@ -35,7 +35,8 @@ concept FitnessPolicy = requires(const F& fitness, const Arch& arch) {
 
 /// Changes a gene in place; the second argument is the number of choices per entry.
 template <class M, class S>
-concept MutationPolicy = requires(const M& mutate, typename S::Gene& gene, const typename S::Gene& cardinality, Rng& rng) {
+concept MutationPolicy = requires(const M& mutate, typename S::Gene& gene, const typename S::Gene& cardinality,
+                                  Rng& rng) {
     mutate(gene, cardinality, rng);
 };
 
@@ -48,7 +49,9 @@ concept CrossoverPolicy = requires(const X& cross, const typename S::Gene& gene,
 /// Moves the indices of the survivors, best first, to the front of `order`.
 template <class S>
 concept SelectionPolicy = requires(const S& select, std::span<const double> losses, std::span<std::size_t> order,
-                                   std::size_t keep, Rng& rng) { select(losses, order, keep, rng); };
+                                   std::size_t keep, Rng& rng) {
+    select(losses, order, keep, rng);
+};
 
 /// Turns an architecture into the numbers a Regressor learns from.
 template <class F, class Arch>
