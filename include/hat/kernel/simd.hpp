@@ -44,10 +44,17 @@ inline Vec<T> zero() {
     return Vec<T>(T(0));
 }
 /// a * b + c with one rounding where the instruction set has it; kernels never write a * b + c otherwise, because
-/// compilers contract that as they please.
+/// compilers contract that as they please. xsimd 8.1 multiplies and adds apart on AVX-512, hence the intrinsics.
 template <class T>
 inline Vec<T> fma(const Vec<T>& a, const Vec<T>& b, const Vec<T>& c) {
-    return xsimd::fma(a, b, c);
+#if defined(__AVX512F__)
+    if constexpr (std::same_as<T, float> && width<T> == 16)
+        return _mm512_fmadd_ps(a, b, c);
+    else if constexpr (std::same_as<T, double> && width<T> == 8)
+        return _mm512_fmadd_pd(a, b, c);
+    else
+#endif
+        return xsimd::fma(a, b, c);
 }
 template <class T>
 inline Vec<T> max(const Vec<T>& a, const Vec<T>& b) {
@@ -60,6 +67,12 @@ inline Vec<T> exp(const Vec<T>& a) {
 template <class T>
 inline Vec<T> sqrt(const Vec<T>& a) {
     return xsimd::sqrt(a);
+}
+
+/// x where the condition is positive, else zero.
+template <class T>
+inline Vec<T> where_positive(const Vec<T>& condition, const Vec<T>& x) {
+    return xsimd::select(condition > zero<T>(), x, zero<T>());
 }
 
 /// The sum over the lanes, in one fixed order.

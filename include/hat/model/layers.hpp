@@ -265,7 +265,10 @@ struct FeedForwardPass {
             for (std::size_t r = first; r < last; ++r) {
                 T* d = dh.row(r);
                 const T* h = hidden.row(r);
-                for (std::size_t j = 0; j < dh.cols; ++j) d[j] = h[j] > T(0) ? d[j] * scale : T(0);
+                const auto factor = simd::splat(scale);
+                simd::for_each_vector<T>(dh.cols, [&](auto load, auto store) {
+                    store(d, simd::where_positive<T>(load(h), load(d) * factor));
+                });
             }
         });
         grad.add(c, w.fc1, dh, in);
