@@ -11,6 +11,7 @@
 #include <string>
 
 #include "search/toy.hpp"
+#include "support/files.hpp"
 
 namespace {
 
@@ -20,17 +21,6 @@ const hat::Budget budget{.latency = hat::Milliseconds(5.3),
                          .mutations = 8,
                          .crossovers = 7,
                          .iterations = 5};
-
-/// A folder that is removed at the end of the test.
-struct Folder {
-    std::filesystem::path path = std::filesystem::temp_directory_path() / ("hat_search_" + std::to_string(::getpid()));
-    Folder() {
-        std::filesystem::remove_all(path);
-        std::filesystem::create_directories(path);
-    }
-    ~Folder() { std::filesystem::remove_all(path); }
-    std::filesystem::path operator/(const char* name) const { return path / name; }
-};
 
 /// Rewrites a saved search with a valid checksum.
 void edit(const std::filesystem::path& path, const std::function<void(hat::Json&)>& change) {
@@ -44,7 +34,7 @@ void edit(const std::filesystem::path& path, const std::function<void(hat::Json&
 }  // namespace
 
 TEST_CASE("a search saved and loaded after every generation equals the uninterrupted one") {
-    const Folder folder;
+    const hat_test::TemporaryFolder folder;
     const auto path = folder / "search.json";
     const hat::Searcher searcher{toy::Policy{}};
     auto whole = searcher.start(budget, 5);
@@ -63,7 +53,7 @@ TEST_CASE("a search saved and loaded after every generation equals the uninterru
 }
 
 TEST_CASE("a search killed at random moments ends with the same winner") {
-    const Folder folder;
+    const hat_test::TemporaryFolder folder;
     const auto path = folder / "search.json";
     struct Slow {
         double operator()(const toy::Arch& a) const {
@@ -102,7 +92,7 @@ TEST_CASE("a search killed at random moments ends with the same winner") {
 }
 
 TEST_CASE("a search file that does not fit is refused by key, value and expectation") {
-    const Folder folder;
+    const hat_test::TemporaryFolder folder;
     const auto path = folder / "search.json";
     const hat::Searcher searcher{toy::Policy{}};
     auto state = searcher.start(budget, 5);
@@ -167,7 +157,7 @@ TEST_CASE("a search file that does not fit is refused by key, value and expectat
 }
 
 TEST_CASE("a truncated or changed search file is refused") {
-    const Folder folder;
+    const hat_test::TemporaryFolder folder;
     const auto path = folder / "search.json";
     const hat::Searcher searcher{toy::Policy{}};
     auto state = searcher.start(budget, 5);
