@@ -34,6 +34,31 @@ struct SentencePieceOptions {
     std::string normalization = "nmt_nfkc";  ///< or nfkc, nmt_nfkc_cf, nfkc_cf, identity
 };
 
+namespace detail {
+/// Whether a serialized model has all its parts: its last one is the normalizer (field 3 of ModelProto, after the
+/// pieces and the trainer's options; all are length-delimited). A file cut off between two pieces parses as well.
+inline bool is_whole_model(std::string_view bytes) {
+    const auto varint = [&] {
+        std::uint64_t value = 0;
+        for (unsigned shift = 0; shift < 64 && !bytes.empty(); shift += 7) {
+            const auto byte = static_cast<unsigned char>(bytes.front());
+            bytes.remove_prefix(1);
+            value |= static_cast<std::uint64_t>(byte & 0x7FU) << shift;
+            if ((byte & 0x80U) == 0) break;
+        }
+        return value;
+    };
+    bool normalizer = false;
+    while (!bytes.empty()) {
+        const std::uint64_t tag = varint(), length = varint();
+        if ((tag & 7U) != 2 || length > bytes.size()) return false;
+        bytes.remove_prefix(static_cast<std::size_t>(length));
+        normalizer = normalizer || (tag >> 3) == 3;
+    }
+    return normalizer;
+}
+}  // namespace detail
+
 /// A SentencePiece model whose piece ids are the model's ids. Cheap to copy: copies share the immutable model.
 class SentencePieceTokenizer {
 public:
@@ -44,8 +69,7 @@ public:
     /// From what bytes() gave; `name` is for messages. Throws bad_file.
     static SentencePieceTokenizer from_bytes(std::string_view bytes, std::string_view name = "SentencePiece model") {
         const auto processor = std::make_shared<sentencepiece::SentencePieceProcessor>();
-        // the library reports damage through its status, but takes some damaged files for models without pieces
-        if (bytes.empty() || !processor->LoadFromSerializedProto(bytes).ok() || processor->GetPieceSize() <= 0)
+        if (!detail::is_whole_model(bytes) || !processor->LoadFromSerializedProto(bytes).ok())
             throw bad_file(
                 name, "is no SentencePiece model (" + std::to_string(bytes.size()) + " bytes, truncated or corrupt)");
         const auto check = [&](const char* what, int found, std::int32_t expected) {
