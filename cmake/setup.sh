@@ -1,0 +1,24 @@
+#!/usr/bin/env bash
+# Makes sure that the Debian packages hat builds with are there: installs what is missing when it may, else prints the
+# one line that does. Usage: cmake/setup.sh [--tests] (also what only the tests need)
+set -eu
+packages="g++ cmake ninja-build pkg-config libxtensor-dev libxsimd-dev libboost-dev nlohmann-json3-dev libyaml-cpp-dev
+  libcli11-dev libfmt-dev zlib1g-dev libsentencepiece-dev"
+[ "${1:-}" = --tests ] && packages="$packages doctest-dev clang libbenchmark-dev"
+missing=""
+for p in $packages; do
+  dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q "install ok installed" || missing="$missing $p"
+done
+[ -n "$missing" ] || exit 0
+if ! command -v apt-get >/dev/null; then
+  echo "hat: this system has no apt-get; the build needs the equivalents of:$missing" >&2
+  exit 1
+fi
+if [ "$(id -u)" -ne 0 ]; then
+  echo "hat: packages are missing; please run: sudo apt-get install$missing" >&2
+  exit 1
+fi
+echo "installing$missing"
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+apt-get install -y -qq --no-install-recommends $missing >/dev/null
