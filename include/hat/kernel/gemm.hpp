@@ -128,7 +128,7 @@ void tile(std::size_t k, const T* a, std::size_t a_row, std::size_t a_col, const
             }
             if (end->relu)
 #pragma GCC unroll 16
-                for (std::size_t i = 0; i < R; ++i) acc[i][j] = simd::max(acc[i][j], simd::zero<T>());
+                for (std::size_t i = 0; i < R; ++i) acc[i][j] = simd::max(simd::zero<T>(), acc[i][j]);  // keeps a NaN
             if (end->scale != T(1))
 #pragma GCC unroll 16
                 for (std::size_t i = 0; i < R; ++i) acc[i][j] = acc[i][j] * simd::splat(end->scale);
@@ -268,9 +268,9 @@ void multiply(const E& executor, View<const T> a, const Panels<T>& b, View<T> c,
         executor(row_blocks * groups, piece);
 }
 
-/// c[M x N] = a^T b for a[K x M], b packed: the gradient of weights. a is packed in pieces.
+/// c[M x N] += a^T b for a[K x M], b packed: the gradient of weights. a is packed in pieces.
 template <class T, ExecutorPolicy E>
-void multiply_transposed(const E& executor, View<const T> a, const Panels<T>& b, View<T> c, const Epilogue<T>& end = {}) {
+void multiply_transposed(const E& executor, View<const T> a, const Panels<T>& b, View<T> c) {
     const std::size_t m = a.cols, k = a.rows, panels = (b.n + tile_columns<T> - 1) / tile_columns<T>;
     if (m == 0 || b.n == 0) return;
     constexpr std::size_t k_block = 512;
@@ -284,11 +284,9 @@ void multiply_transposed(const E& executor, View<const T> a, const Panels<T>& b,
         for (std::size_t k0 = 0; k0 < k; k0 += k_block) {
             const std::size_t steps = std::min(k_block, k - k0);
             for (std::size_t kk = 0; kk < steps; ++kk) std::copy_n(a.row(k0 + kk) + r, rows, left + kk * row_block);
-            Epilogue<T> here = k0 + steps == k ? end : Epilogue<T>{};
-            here.accumulate = k0 > 0 || end.accumulate;
             const Panels<T> right{b.data + k0 * tile_columns<T>, b.n, b.k};
             detail::multiply_panels<T>(rows, steps, left, 1, row_block, right, p, std::min(panels, p + group), c.row(r),
-                                       c.stride, here);
+                                       c.stride, {.accumulate = true});
         }
     };
     if (row_blocks * groups == 1)

@@ -80,17 +80,16 @@ void layer_norm_backward(const E& executor, View<const T> x, const T* mean, cons
             const auto m = simd::splat(mean[r]), s = simd::splat(rstd[r]);
             auto sum = simd::zero<T>(), dot = simd::zero<T>();
             simd::for_each_vector<T>(n, [&](auto load, auto) {
-                const auto g = load(d) * load(weight);
-                sum = sum + g;
-                dot = simd::fma<T>(g, (load(in) - m) * s, dot);
+                sum = simd::fma<T>(load(d), load(weight), sum);
+                dot = simd::fma<T>(load(d) * load(weight), (load(in) - m) * s, dot);
             });
             const auto mean_g = simd::splat(simd::sum<T>(sum) / static_cast<T>(n));
             const auto mean_gx = simd::splat(simd::sum<T>(dot) / static_cast<T>(n));
             simd::for_each_vector<T>(n, [&](auto load, auto store) {
                 const auto hat_x = (load(in) - m) * s;
-                const auto g = load(d) * load(weight);
-                const auto v = s * simd::fma<T>(simd::zero<T>() - hat_x, mean_gx, g - mean_g);
-                store(out, accumulate ? load(out) + v : v);
+                const auto centred = simd::fma<T>(load(d), load(weight), simd::zero<T>() - mean_g);
+                const auto v = simd::fma<T>(simd::zero<T>() - hat_x, mean_gx, centred);
+                store(out, accumulate ? simd::fma<T>(s, v, load(out)) : s * v);
             });
         }
     });

@@ -83,8 +83,7 @@ LossSums output_loss(const E& executor, View<const T> y, View<const T> matrix, s
         });
         if (dy) {
             multiply<T>(executor, View<const T>(z), back, dy->rows_at(r0, n));
-            multiply_transposed<T>(executor, View<const T>(z), pack_plain<T>(executor, y.rows_at(r0, n), packed), *dmatrix,
-                                   {.accumulate = true});
+            multiply_transposed<T>(executor, View<const T>(z), pack_plain<T>(executor, y.rows_at(r0, n), packed), *dmatrix);
         }
     }
     LossSums sums;
