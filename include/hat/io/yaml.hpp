@@ -12,10 +12,8 @@
 #include <cmath>
 #include <concepts>
 #include <cstddef>
-#include <fstream>
 #include <hat/core/error.hpp>
-#include <iterator>
-#include <limits>
+#include <hat/io/atomic_file.hpp>
 #include <set>
 #include <span>
 #include <string>
@@ -83,18 +81,7 @@ public:
         return config;
     }
     /// Adds one more file on top.
-    void add_file(const std::string& path) {
-        std::ifstream in(path, std::ios::binary);
-        if (!in) throw bad_file(path, "cannot be opened, expected a YAML file");
-        std::string text;
-        try {
-            in.exceptions(std::ios::badbit);
-            text.assign(std::istreambuf_iterator<char>(in), {});
-        } catch (const std::ios_base::failure&) {
-            throw bad_file(path, "cannot be read, expected a YAML file");
-        }
-        add_text(text, path);
-    }
+    void add_file(const std::string& path) { add_text(read_file(path), path); }
     /// Adds YAML text on top; `name` stands for the file in messages.
     void add_text(const std::string& text, const std::string& name) {
         std::vector<YAML::Node> documents;
@@ -167,6 +154,14 @@ public:
         }
     }
 
+    /// An error with the file and line of a key, for what the reader itself cannot see.
+    bad_config about(const std::string& key, const std::string& text) const {
+        const ConfigNode* n = lookup(key);
+        return bad_config((n                ? where(*n)
+                           : names_.empty() ? "configuration"
+                                            : names_) +
+                          ": key '" + prefix_ + key + "': " + text);
+    }
     /// An error about a key's value, with file and line: for checks beyond the type.
     bad_config problem(const std::string& key, const std::string& expected_text) const {
         const ConfigNode* n = lookup(key);
