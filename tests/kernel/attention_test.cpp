@@ -96,7 +96,7 @@ TEST_CASE("the gradients of attention equal finite differences") {
 TEST_CASE("attention of a sentence does not depend on its neighbours or on the threads") {
     hat::Rng rng(3);
     std::vector<std::size_t> offsets{0};
-    for (const std::size_t n : {17, 40, 1, 33, 25, 60}) offsets.push_back(offsets.back() + n);
+    for (const std::size_t n : {17U, 40U, 1U, 33U, 25U, 60U}) offsets.push_back(offsets.back() + n);
     const Sheet<float> q(offsets.back(), 32, 0, rng), k(offsets.back(), 32, 0, rng), v(offsets.back(), 32, 0, rng),
         g(offsets.back(), 32, 0, rng);
     const auto run = [&](const hat::ThreadPool& pool, std::span<const std::size_t> at, std::size_t first) {

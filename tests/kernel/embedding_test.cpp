@@ -21,7 +21,7 @@ TEST_CASE("sinusoids: sines, then cosines, positions from 2, the super width's f
     const double first = table.position(3)[1];
     table.reserve(500);
     CHECK(table.position(3)[1] == first);
-    for (const std::size_t n : {0, 1, 63, 64, 499})
+    for (const std::size_t n : {0U, 1U, 63U, 64U, 499U})
         for (std::size_t k = 0; k < 5; ++k) {
             const double angle = static_cast<double>(n + 2) * std::exp(-static_cast<double>(k) * std::log(10000.0) / 4);
             CHECK(table.position(n)[k] == doctest::Approx(std::sin(angle)).epsilon(1e-9));
@@ -52,7 +52,7 @@ TEST_CASE("an embedding is scale * row + position, restarting at each sentence")
 
 TEST_CASE("the gradient of an embedding equals finite differences; padding gets none") {
     hat::Rng rng(2);
-    for (const std::size_t width : {3, 16, 33}) {
+    for (const std::size_t width : {3U, 16U, 33U}) {
         Sheet<double> table(8, width, 5, rng);
         const Sheet<double> g(10, width, 0, rng);
         hat::SinusoidTable<double> positions(width);

@@ -10,7 +10,7 @@ using hat_test::Sheet;
 
 TEST_CASE_TEMPLATE("layer norm equals its definition", T, float, double) {
     hat::Rng rng(1);
-    for (const std::size_t n : {1, 5, 16, 31, 100}) {
+    for (const std::size_t n : {1U, 5U, 16U, 31U, 100U}) {
         const Sheet<T> x(4, n, 2, rng), w(1, n, 0, rng), b(1, n, 0, rng);
         Sheet<T> y(4, n, 3), alone(4, n, 3);
         std::vector<T> mean(4), rstd(4);
@@ -34,7 +34,7 @@ TEST_CASE_TEMPLATE("layer norm equals its definition", T, float, double) {
 
 TEST_CASE("the gradients of layer norm equal finite differences") {
     hat::Rng rng(2);
-    for (const std::size_t n : {2, 5, 8, 19, 33}) {
+    for (const std::size_t n : {2U, 5U, 8U, 19U, 33U}) {
         const std::size_t rows = 7;
         Sheet<double> x(rows, n, 2, rng), w(1, n, 0, rng), b(1, n, 0, rng);
         const Sheet<double> g(rows, n, 1, rng);

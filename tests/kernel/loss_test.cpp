@@ -9,7 +9,7 @@ using hat_test::Sheet;
 
 TEST_CASE("the smoothed loss of a row equals its definition, with and without gradient") {
     hat::Rng rng(1);
-    for (const std::size_t n : {5, 16, 33, 100})
+    for (const std::size_t n : {5U, 16U, 33U, 100U})
         for (const double smoothing : {0.0, 0.1, 0.6}) {
             Sheet<double> x(1, n, 0, rng);
             const std::size_t target = n / 2;

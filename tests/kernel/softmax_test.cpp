@@ -36,7 +36,7 @@ TEST_CASE("the largest of a row is found wherever it is, negative rows included"
 
 TEST_CASE("the gradient of softmax equals finite differences") {
     hat::Rng rng(2);
-    for (const std::size_t n : {1, 3, 8, 13, 40}) {
+    for (const std::size_t n : {1U, 3U, 8U, 13U, 40U}) {
         Sheet<double> x(1, n, 0, rng);
         const Sheet<double> g(1, n, 0, rng);
         const auto loss = [&] {
