@@ -28,17 +28,17 @@ namespace hat {
 struct ConfigNode {
     enum class Kind { null, scalar, list, map };
     Kind kind = Kind::map;
-    std::string scalar;                                       ///< the text of a scalar
-    bool quoted = false;                                      ///< "5" is text, never a number
-    std::vector<ConfigNode> items;                            ///< of a list
-    std::vector<std::pair<std::string, ConfigNode>> members;  ///< of a map, in file order
-    std::string file;                                         ///< where the value was read
-    std::size_t line = 0;                                     ///< from 1
+    std::string scalar;             ///< the text of a scalar
+    bool quoted = false;            ///< "5" is text, never a number
+    std::string key;                ///< of a member of a map
+    std::vector<ConfigNode> items;  ///< of a list, or the members of a map, in file order
+    std::string file;               ///< where the value was read
+    std::size_t line = 0;           ///< from 1
 
     /// The member with this key, or null.
-    const ConfigNode* find(std::string_view key) const {
-        for (const auto& [name, node] : members)
-            if (name == key) return &node;
+    const ConfigNode* find(std::string_view name) const {
+        for (const auto& item : items)
+            if (item.key == name) return &item;
         return nullptr;
     }
 };
@@ -108,7 +108,7 @@ public:
     /// All keys that are there, in the order of their first appearance.
     std::vector<std::string> keys() const {
         std::vector<std::string> out;
-        for (const auto& member : root_.members) out.push_back(member.first);
+        for (const auto& member : root_.items) out.push_back(member.key);
         return out;
     }
     /// The value as it was read, or null.
@@ -146,10 +146,10 @@ public:
     void reject_unknown(std::span<const std::string_view> also_known = {}) const {
         std::vector<std::string> known(asked_.begin(), asked_.end());
         known.insert(known.end(), also_known.begin(), also_known.end());
-        for (const auto& [key, n] : root_.members) {
-            if (std::find(known.begin(), known.end(), key) != known.end()) continue;
-            const std::string match = closest_match(key, known);
-            throw bad_config(where(n) + ": unknown key '" + prefix_ + key + "'" +
+        for (const auto& n : root_.items) {
+            if (std::find(known.begin(), known.end(), n.key) != known.end()) continue;
+            const std::string match = closest_match(n.key, known);
+            throw bad_config(where(n) + ": unknown key '" + prefix_ + n.key + "'" +
                              (match.empty() ? "" : ", did you mean '" + prefix_ + match + "'?"));
         }
     }
@@ -221,22 +221,23 @@ private:
                 if (const ConfigNode* twice = out.find(key))
                     throw bad_config(file + ":" + std::to_string(line) + ": duplicate key '" + key +
                                      "', first given in line " + std::to_string(twice->line));
-                out.members.emplace_back(key, convert(member.second, file, budget, depth + 1));
-                out.members.back().second.line = line;  // the key's line, also for a value that starts later
+                out.items.push_back(convert(member.second, file, budget, depth + 1));
+                out.items.back().key = key;
+                out.items.back().line = line;  // the key's line, also for a value that starts later
             }
         }
         return out;
     }
     static void merge(ConfigNode& into, ConfigNode from) {
-        for (auto& [key, value] : from.members) {
-            const auto same = std::find_if(into.members.begin(), into.members.end(),
-                                           [&key = key](const auto& m) { return m.first == key; });
-            if (same == into.members.end())
-                into.members.emplace_back(key, std::move(value));
-            else if (same->second.kind == ConfigNode::Kind::map && value.kind == ConfigNode::Kind::map)
-                merge(same->second, std::move(value));
+        for (auto& value : from.items) {
+            const auto same = std::find_if(into.items.begin(), into.items.end(),
+                                           [&](const ConfigNode& n) { return n.key == value.key; });
+            if (same == into.items.end())
+                into.items.push_back(std::move(value));
+            else if (same->kind == ConfigNode::Kind::map && value.kind == ConfigNode::Kind::map)
+                merge(*same, std::move(value));
             else
-                same->second = std::move(value);
+                *same = std::move(value);
         }
     }
 
