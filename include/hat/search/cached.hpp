@@ -8,6 +8,7 @@
 #include <hat/core/error.hpp>
 #include <hat/space/arch_key.hpp>
 #include <hat/space/concepts.hpp>
+#include <hat/space/text.hpp>
 #include <memory>
 #include <mutex>
 #include <string>
