@@ -2,6 +2,7 @@
 /// \file
 /// The elastic path: any SubTransformer, chosen at run time, on the SuperTransformer's memory; forward and backward.
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <hat/core/arena.hpp>
@@ -26,6 +27,19 @@ struct LossOptions {
     double activation_dropout = 0;
     std::uint64_t seed = 0;  ///< of this batch's dropout masks
 };
+
+/// Throws unless every rate is at least 0 and less than 1.
+inline void validate(const LossOptions& options) {
+    const auto check = [](double rate, const char* name) {
+        if (!(rate >= 0 && rate < 1))
+            throw invalid_value(std::string("hat::LossOptions: ") + name + " is " + std::to_string(rate) +
+                                ", expected at least 0 and less than 1");
+    };
+    check(options.label_smoothing, "label_smoothing");
+    check(options.dropout, "dropout");
+    check(options.attention_dropout, "attention_dropout");
+    check(options.activation_dropout, "activation_dropout");
+}
 
 /// What a decoder layer can attend to: for each span, encoder outputs concatenated along length, sentence by sentence.
 template <class T>
@@ -271,6 +285,7 @@ private:
     }
 
     LossSums run(const RuntimeArch& arch, const Batch& batch, const LossOptions& options, Weights<T>* gradient) {
+        validate(options);
         arena_.reset();
         const SubTransformerView<T> sub(*weights_, arch);
         detail::check_tokens(batch.target, weights_->config().target_vocab, "target");
@@ -287,6 +302,9 @@ private:
         View<T> dmatrix = grad(sub.output_matrix());
         const LossSums sums =
             output_loss<T>(pool_, decoder.output, sub.output_matrix(), targets, options.label_smoothing, arena_, &dy, &dmatrix);
+        if (!std::isfinite(sums.loss))
+            throw not_finite("hat::ElasticTransformer: the loss is " + std::to_string(sums.loss) + " over " +
+                             std::to_string(sums.tokens) + " tokens");
         backward(sub, batch, encoder, decoder, dy, grad);
         return sums;
     }

@@ -122,6 +122,16 @@ private:
         if (c.sharing == EmbeddingSharing::all && c.source_vocab != c.target_vocab)
             throw invalid_value("hat::WeightLayout: shared embeddings need equal vocabularies, got " +
                                 std::to_string(c.source_vocab) + " and " + std::to_string(c.target_vocab));
+        const auto super = [](int value, int embed, const char* name) {
+            if (value < embed)
+                throw invalid_value(std::string("hat::WeightLayout: ") + name + " width " + std::to_string(embed) +
+                                    " exceeds that of its SuperTransformer, " + std::to_string(value));
+        };
+        super(c.super_encoder_embed(), c.shape.encoder.embed, "encoder");
+        super(c.super_decoder_embed(), c.shape.decoder.embed, "decoder");
+        if (c.attend_to_copies_of != 0 && c.attend_to_copies_of < c.shape.encoder.layers)
+            throw invalid_value("hat::WeightLayout: attend_to_copies_of is " + std::to_string(c.attend_to_copies_of) +
+                                ", expected 0 or at least the encoder's " + std::to_string(c.shape.encoder.layers) + " layers");
     }
     int add(std::string name, std::vector<std::size_t> shape, Kind kind) {
         TensorInfo t{std::move(name), std::move(shape), size_, 0, kind, in_decoder_, current_layer_};

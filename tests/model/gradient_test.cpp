@@ -1,0 +1,109 @@
+#include <doctest/doctest.h>
+
+#include <hat/model/elastic.hpp>
+#include <kernel/sheet.hpp>
+#include <model/models.hpp>
+
+namespace {
+
+/// Compares the whole gradient, tensor by tensor, to central differences.
+void check_gradient(const hat::TransformerConfig& config, const hat::RuntimeArch& arch, const hat::LossOptions& options) {
+    auto weights = hat_test::random_weights<double>(config, 3);
+    hat::Rng rng(5);
+    const auto batch = hat_test::random_batch(config, 3, 4, rng);
+    hat::ElasticTransformer<double> model(weights);
+    hat::Weights<double> gradient(weights.shared_layout()), scratch(weights.shared_layout());
+    const auto sums = model.loss_and_gradient(arch, batch, options, gradient);
+    CHECK(sums.tokens == batch.target_tokens());
+    const auto active = weights.layout().active(arch);
+    for (std::size_t i = 0; i < active.size(); ++i) {
+        const int at = static_cast<int>(i);
+        CAPTURE(weights.info(at).name);
+        const auto found = gradient.tensor(at);
+        if (!active[i]) {
+            for (const double g : found) CHECK(g == 0);
+            continue;
+        }
+        const std::size_t step = 1 + found.size() / 5;  // some elements of each tensor
+        CHECK(hat_test::gradient_error(weights.tensor(at), std::span<const double>(found),
+                                       [&] { return model.loss_and_gradient(arch, batch, options, scratch).loss; }, step,
+                                       i % step) < 2e-5);
+    }
+}
+
+const hat::LossOptions plain{.label_smoothing = 0.1};
+const hat::LossOptions dropped{
+    .label_smoothing = 0.1, .dropout = 0.2, .attention_dropout = 0.15, .activation_dropout = 0.1, .seed = 9};
+
+/// Narrower than small_config() in every way, spans 3 and 2.
+hat::RuntimeArch narrow(const hat::TransformerConfig& c) {
+    hat::RuntimeArch a = c.shape;
+    a.encoder.embed -= 3, a.decoder.embed -= 2;
+    a.encoder.ffn = {9, 14, 5}, a.encoder.qkv = {6, 12, 8}, a.encoder.self_heads = {3, 1, 4};
+    a.decoder.ffn = {7, 11}, a.decoder.qkv = {8, 9}, a.decoder.self_heads = {2, 3};
+    a.decoder.cross_heads = {4, 1}, a.decoder.cross_span = {3, 2};
+    return a;
+}
+
+}  // namespace
+
+TEST_CASE("gradients equal finite differences: each norm, each sharing, with and without dropout") {
+    for (const bool pre_norm : {false, true})
+        for (const auto sharing : {hat::EmbeddingSharing::none, hat::EmbeddingSharing::decoder_input_output,
+                                   hat::EmbeddingSharing::all})
+            for (const auto& options : {plain, dropped}) {
+                CAPTURE(pre_norm);
+                CAPTURE(static_cast<int>(sharing));
+                CAPTURE(options.dropout);
+                const auto config = hat_test::small_config(sharing, pre_norm);
+                check_gradient(config, config.shape, options);
+                check_gradient(config, narrow(config), options);
+            }
+}
+
+TEST_CASE("gradients equal finite differences: each attention span at each depth") {
+    for (const bool pre_norm : {false, true})
+        for (const int depth : {1, 2, 3})
+            for (const int first : {1, 2, 3})
+                for (const int second : {1, 2, 3}) {
+                    CAPTURE(pre_norm);
+                    CAPTURE(depth);
+                    CAPTURE(first);
+                    CAPTURE(second);
+                    const auto config = hat_test::small_config(hat::EmbeddingSharing::all, pre_norm);
+                    auto arch = config.shape;
+                    arch.encoder.layers = depth;
+                    arch.decoder.cross_span = {first, second};
+                    check_gradient(config, arch, depth == 3 ? dropped : plain);
+                }
+}
+
+TEST_CASE("gradients equal finite differences: encoder and decoder of different widths") {
+    for (const auto sharing : {hat::EmbeddingSharing::none, hat::EmbeddingSharing::all})
+        for (const int encoder : {8, 12}) {
+            CAPTURE(encoder);
+            const auto config = hat_test::small_config(sharing, false, encoder, 10);
+            check_gradient(config, config.shape, dropped);
+            check_gradient(config, narrow(config), dropped);
+        }
+}
+
+TEST_CASE("gradients equal finite differences: the reference's peculiarities and mixed norms") {
+    for (const int span : {2, 3}) {
+        auto config = hat_test::small_config(hat::EmbeddingSharing::all, true);
+        config.attend_to_copies_of = 3;
+        config.unnormalized_memory = true;
+        config.vocab_original_scaling = true;
+        auto arch = config.shape;
+        arch.decoder.cross_span = {span, 1};
+        for (const int depth : {1, 2, 3}) {
+            arch.encoder.layers = depth;
+            check_gradient(config, arch, plain);
+        }
+    }
+    auto config = hat_test::small_config(hat::EmbeddingSharing::none, true);
+    config.decoder_final_norm = false;
+    check_gradient(config, config.shape, plain);
+    config.decoder_pre_norm = false;
+    check_gradient(config, narrow(config), dropped);
+}
