@@ -16,6 +16,8 @@ if(HAT_NATIVE)
   target_compile_options(hat_dev INTERFACE -march=native)
 endif()
 if(HAT_SANITIZE)
+  # the unrolled kernels take minutes to compile with checks at -O2
+  target_compile_options(hat_dev INTERFACE -O1 -g1)
   target_compile_options(hat_dev INTERFACE -fsanitize=${HAT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(hat_dev INTERFACE -fsanitize=${HAT_SANITIZE})
 endif()
