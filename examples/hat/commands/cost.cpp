@@ -1,0 +1,75 @@
+/// \file
+/// hat cost: what a network costs, from its configuration alone.
+
+#include <commands/commands.hpp>
+#include <hat/io/json.hpp>
+#include <hat/io/reference_config.hpp>
+#include <hat/io/yaml.hpp>
+#include <hat/space/cost.hpp>
+#include <hat/space/text.hpp>
+#include <iostream>
+#include <memory>
+#include <optional>
+#include <support.hpp>
+#include <utility>
+
+namespace hat::cli {
+namespace {
+
+struct Options : CommonOptions {
+    std::size_t vocab = 32768;
+    std::optional<int> length;
+};
+
+void run(const Options& o) {
+    const YamlConfig config = YamlConfig::load(o.configs);
+    notice_skipped_keys(check_reference_keys(config), o.quiet);
+    const RuntimeArch arch = reference_subtransformer(config);
+    CostOptions cost_options = reference_cost_options(config, o.length);
+    cost_options.source_vocab = cost_options.target_vocab = o.vocab;
+    const Cost c = cost(arch, cost_options);
+
+    nlohmann::ordered_json out;
+    out["params"] = c.params;
+    out["flops"] = c.flops;
+    out["bytes_fp32"] = c.bytes_fp32;
+    out["bytes_4bit"] = c.bytes_4bit;
+    out["length"] = cost_options.source_length;
+    out["vocab"] = o.vocab;
+    out["total_params"] = c.total_params;
+    out["embedding_params"] = c.embedding_params;
+    out["output_flops"] = c.output_flops;
+    for (const auto& [name, stage] : {std::pair("encoder_attention", c.encoder_attention),
+                                      std::pair("encoder_ffn", c.encoder_ffn),
+                                      std::pair("decoder_self_attention", c.decoder_self_attention),
+                                      std::pair("cross_attention", c.cross_attention),
+                                      std::pair("decoder_ffn", c.decoder_ffn)})
+        out["breakdown"][name] = {{"params", stage.params}, {"flops", stage.flops}};
+    out["breakdown"]["embedding_scaling"] = {{"params", c.embedding.params}, {"flops", c.embedding.flops}};
+    out["arch"] = to_text(arch);
+    std::cout << out.dump(2) << "\n";
+}
+
+}  // namespace
+
+void add_cost(CLI::App& app) {
+    const auto o = std::make_shared<Options>();
+    CLI::App* command = app.add_subcommand("cost", "Parameters, FLOPs and file sizes of a network, as JSON");
+    add_config(*command, *o, "The SubTransformer in the reference's YAML keys")->required();
+    command->add_option("--vocab", o->vocab, "Entries of each vocabulary")
+        ->check(CLI::Range(1, 1 << 30))
+        ->type_name("N")
+        ->capture_default_str();
+    command
+        ->add_option("--length", o->length, "Tokens of the source and target sentence; default: from 'arch', 30 or 23")
+        ->check(CLI::Range(1, 1 << 20))
+        ->type_name("N");
+    add_quiet(*command, *o);
+    command->footer(
+        "params and flops are counted as the reference does: no embeddings, no output layer. The bytes are of a\n"
+        "whole model file, embeddings included.\n"
+        "Example: hat cost --config HAT_sub.yml --config common.yml");
+    command->callback([o] { run(*o); });
+}
+
+}  // namespace hat::cli

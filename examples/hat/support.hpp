@@ -1,0 +1,188 @@
+#pragma once
+/// \file
+/// What the commands share: common options, signals, progress, numbers as text.
+
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <hat/core/error.hpp>
+#include <iostream>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace hat::cli {
+
+inline constexpr int exit_error = 1, exit_usage = 2, exit_interrupted = 130;
+
+/// Set by Ctrl-C or SIGTERM: finish the current step, save, and leave.
+inline std::atomic<bool> stop_requested{false};
+static_assert(std::atomic<bool>::is_always_lock_free);
+
+/// The first SIGINT or SIGTERM sets stop_requested, a second one ends the program at once.
+inline void catch_signals() {
+    const auto handler = [](int signal) {
+        stop_requested.store(true);
+        std::signal(signal, SIG_DFL);
+    };
+    std::signal(SIGINT, handler);
+    std::signal(SIGTERM, handler);
+}
+
+/// Throws interrupted if the user asked to stop; `saved` says how to go on.
+inline void stop_if_requested(const std::string& saved) {
+    if (stop_requested.load()) throw interrupted(saved);
+}
+
+/// Options that several commands have.
+struct CommonOptions {
+    std::vector<std::string> configs;  ///< --config, in order; later ones win
+    std::size_t threads = 0;           ///< 0: all of the machine
+    std::uint64_t seed = 1;
+    bool quiet = false;
+};
+
+inline CLI::Option* add_config(CLI::App& command, CommonOptions& o, const std::string& help) {
+    return command.add_option("--config", o.configs, help + "; may be repeated, later files win")
+        ->type_name("FILE")
+        ->take_all();
+}
+inline void add_threads(CLI::App& command, CommonOptions& o) {
+    command.add_option("--threads", o.threads, "Threads; 0: all of this machine")->type_name("N")->capture_default_str();
+}
+inline void add_seed(CLI::App& command, CommonOptions& o) {
+    command.add_option("--seed", o.seed, "Seed of everything random")->type_name("S")->capture_default_str();
+}
+inline void add_quiet(CLI::App& command, CommonOptions& o) {
+    command.add_flag("-q,--quiet", o.quiet, "No progress and no notices");
+}
+
+/// The one notice about keys of the reference that mean nothing here.
+inline void notice_skipped_keys(const std::vector<std::string>& skipped, bool quiet) {
+    if (skipped.empty() || quiet) return;
+    std::string text;
+    for (const auto& key : skipped) text += (text.empty() ? "" : ", ") + key;
+    std::cerr << "hat: notice: keys without a meaning here are skipped: " << text << "\n";
+}
+
+/// A number with so many decimals.
+inline std::string fixed(double value, int decimals) {
+    char buffer[64];
+    std::snprintf(buffer, sizeof buffer, "%.*f", decimals, value);
+    return buffer;
+}
+
+/// "12.3 s", "4 min 05 s", "2 h 07 min".
+inline std::string duration_text(double seconds) {
+    if (!std::isfinite(seconds) || seconds < 0) return "?";
+    if (seconds < 59.95) return fixed(seconds, 1) + " s";
+    const auto whole = static_cast<long long>(std::llround(seconds));
+    const auto two = [](long long n) { return (n < 10 ? "0" : "") + std::to_string(n); };
+    if (whole < 3600) return std::to_string(whole / 60) + " min " + two(whole % 60) + " s";
+    return std::to_string(whole / 3600) + " h " + two(whole % 3600 / 60) + " min";
+}
+
+/// "812 B", "1.2 kB", "34.5 MB": decimal units.
+inline std::string bytes_text(std::uint64_t bytes) {
+    if (bytes < 1000) return std::to_string(bytes) + " B";
+    const char* const units[] = {"kB", "MB", "GB", "TB"};
+    double value = static_cast<double>(bytes) / 1000;
+    std::size_t unit = 0;
+    for (; value >= 999.95 && unit < 3; ++unit) value /= 1000;
+    return fixed(value, value < 99.95 ? 1 : 0) + " " + units[unit];
+}
+
+/// "loss 4.321, ppl 75.26, 12345 tokens/s"; the loss in nats per token.
+inline std::string training_text(double loss, double tokens_per_second) {
+    return "loss " + fixed(loss, 3) + ", ppl " + fixed(std::exp(std::min(loss, 99.0)), 2) + ", " +
+           fixed(tokens_per_second, 0) + " tokens/s";
+}
+
+/// How far a long job is, on standard error: one bar that is redrawn on a terminal, a plain line every few seconds in
+/// a log. Says the time that is left; silent if quiet.
+class Progress {
+public:
+    /// `first`: what was done before, when a job is resumed (it tells nothing about the speed).
+    Progress(std::string name, std::size_t total, bool quiet = false, std::size_t first = 0,
+             double seconds_between_lines = 10)
+        : name_(std::move(name)),
+          total_(total),
+          first_(first),
+          quiet_(quiet),
+          terminal_(::isatty(STDERR_FILENO) == 1),
+          interval_(terminal_ ? 0.1 : seconds_between_lines) {}
+    Progress(const Progress&) = delete;
+    Progress& operator=(const Progress&) = delete;
+    ~Progress() {
+        if (drawn_) std::cerr << "\n";
+    }
+
+    /// `done` of `total` are done; `details` as training_text().
+    void update(std::size_t done, const std::string& details = "") {
+        if (quiet_) return;
+        const double now = seconds();
+        if (printed_ && now - last_ < interval_) return;
+        print(done, details, now);
+    }
+    /// The last line: everything is done, in so much time.
+    void finish(const std::string& details = "") {
+        if (quiet_) return;
+        print(total_, details, seconds(), true);
+        if (drawn_) std::cerr << "\n";
+        drawn_ = false;
+    }
+    /// Seconds since the job began.
+    double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
+
+    /// One line as it is printed, without the colour of a terminal; for tests.
+    std::string line(std::size_t done, const std::string& details, double elapsed, bool last) const {
+        std::string out = name_ + " ";
+        const double share = total_ == 0 ? 1.0 : static_cast<double>(done) / static_cast<double>(total_);
+        if (terminal_) {
+            const std::size_t width = 24, full = std::min(width, static_cast<std::size_t>(share * 24.0));
+            out += "[" + std::string(full, '#') + std::string(width - full, '.') + "] ";
+        }
+        out += std::to_string(done) + "/" + std::to_string(total_) + " (" + fixed(100 * share, 0) + " %)";
+        if (!details.empty()) out += ", " + details;
+        if (last)
+            out += ", took " + duration_text(elapsed);
+        else if (done > first_)
+            out += ", " +
+                   duration_text(elapsed * static_cast<double>(total_ - std::min(done, total_)) /
+                                 static_cast<double>(done - first_)) +
+                   " left";
+        return out;
+    }
+
+private:
+    using Clock = std::chrono::steady_clock;
+
+    void print(std::size_t done, const std::string& details, double now, bool last = false) {
+        const std::string text = line(done, details, now, last);
+        if (terminal_) {
+            std::cerr << "\r\x1b[K" << text << std::flush;
+            drawn_ = true;
+        } else {
+            std::cerr << text << "\n" << std::flush;
+        }
+        printed_ = true;
+        last_ = now;
+    }
+
+    std::string name_;
+    std::size_t total_, first_;
+    bool quiet_, terminal_;
+    double interval_, last_ = 0;
+    bool printed_ = false, drawn_ = false;
+    Clock::time_point start_ = Clock::now();
+};
+
+}  // namespace hat::cli
