@@ -12,8 +12,8 @@
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <hat/core/error.hpp>
+#include <hat/io/units.hpp>
 #include <iostream>
 #include <string>
 #include <utility>
@@ -74,31 +74,7 @@ inline void notice_skipped_keys(const std::vector<std::string>& skipped, bool qu
 }
 
 /// A number with so many decimals.
-inline std::string fixed(double value, int decimals) {
-    char buffer[64];
-    std::snprintf(buffer, sizeof buffer, "%.*f", decimals, value);
-    return buffer;
-}
-
-/// "12.3 s", "4 min 05 s", "2 h 07 min".
-inline std::string duration_text(double seconds) {
-    if (!std::isfinite(seconds) || seconds < 0) return "?";
-    if (seconds < 59.95) return fixed(seconds, 1) + " s";
-    const auto whole = static_cast<long long>(std::llround(seconds));
-    const auto two = [](long long n) { return (n < 10 ? "0" : "") + std::to_string(n); };
-    if (whole < 3600) return std::to_string(whole / 60) + " min " + two(whole % 60) + " s";
-    return std::to_string(whole / 3600) + " h " + two(whole % 3600 / 60) + " min";
-}
-
-/// "812 B", "1.2 kB", "34.5 MB": decimal units.
-inline std::string bytes_text(std::uint64_t bytes) {
-    if (bytes < 1000) return std::to_string(bytes) + " B";
-    const char* const units[] = {"kB", "MB", "GB", "TB"};
-    double value = static_cast<double>(bytes) / 1000;
-    std::size_t unit = 0;
-    for (; value >= 999.95 && unit < 3; ++unit) value /= 1000;
-    return fixed(value, value < 99.95 ? 1 : 0) + " " + units[unit];
-}
+inline std::string fixed(double value, int decimals) { return fixed_text(value, decimals); }
 
 /// "loss 4.321, ppl 75.26, 12345 tokens/s"; the loss in nats per token.
 inline std::string training_text(double loss, double tokens_per_second) {
