@@ -1,0 +1,98 @@
+/// \file
+/// hat run: the whole pipeline from one configuration. hat data, train, measure and search: its stages, one at a time.
+
+#include <commands/commands.hpp>
+#include <iostream>
+#include <memory>
+#include <stages/project.hpp>
+#include <support.hpp>
+
+namespace hat::cli {
+namespace {
+
+struct Options : CommonOptions {
+    std::string dir, from, what = "super";
+    bool estimate_only = false;
+};
+
+void add_common(CLI::App& command, Options& o) {
+    add_config(command, o, "What to do: the reference's keys and ours (docs/configuration.md)")->required();
+    command.add_option("--dir", o.dir, "Folder of this run; a stopped run goes on from what it finds there")
+        ->required()
+        ->type_name("DIR");
+    add_threads(command, o);
+    add_quiet(command, o);
+}
+
+const Stage& stage_named(const std::string& name) {
+    for (const Stage& s : stages())
+        if (s.name == name) return s;
+    throw invalid_value("there is no stage '" + name + "'");
+}
+
+void run_one(const Options& o, const std::vector<std::string>& names) {
+    Project project(read_settings(o.configs), o.dir, o.threads, o.quiet);
+    for (const auto& name : names)
+        if (!run_stage(project, stage_named(name))) project.say(name + " is finished already");
+}
+
+void add_stage(CLI::App& app, const std::string& name, const std::string& help, const std::vector<std::string>& stage_names) {
+    const auto o = std::make_shared<Options>();
+    CLI::App* command = app.add_subcommand(name, help);
+    add_common(*command, *o);
+    command->callback([o, stage_names] { run_one(*o, stage_names); });
+}
+
+void run_all(const Options& o) {
+    Project project(read_settings(o.configs), o.dir, o.threads, o.quiet);
+    if (!o.from.empty()) project.forget_from(o.from);
+    run_stage(project, stage_named("data"));
+    const auto seconds = estimate(project);
+    double total = 0;
+    project.say("what is left, estimated from short trials on this machine:");
+    for (const auto& [name, s] : seconds) {
+        project.say("  " + name + std::string(12 - std::min<std::size_t>(11, name.size()), ' ') + duration_text(s));
+        total += s;
+    }
+    project.say("  all         " + duration_text(total));
+    if (o.estimate_only) return;
+    for (const Stage& stage : stages()) run_stage(project, stage);
+}
+
+}  // namespace
+
+void add_run(CLI::App& app) {
+    const auto o = std::make_shared<Options>();
+    CLI::App* command = app.add_subcommand("run", "The whole pipeline: text and a device to a model made for the device");
+    add_common(*command, *o);
+    std::string names;
+    for (const Stage& s : stages()) names += "  " + s.name + std::string(12 - s.name.size(), ' ') + s.what + "\n";
+    command->add_option("--from", o->from, "Make this stage and all later ones again")->type_name("STAGE");
+    command->add_flag("--estimate", o->estimate_only, "Only say what each stage will cost in time");
+    command->footer("Stages:\n" + names +
+                    "Stop it at any moment (Ctrl-C, kill -9): the same command goes on, with the same result.\n"
+                    "Example: hat run --config examples/quickstart/quickstart.yml --dir run/quickstart");
+    command->callback([o] { run_all(*o); });
+}
+
+void add_data(CLI::App& app) { add_stage(app, "data", "Read, filter and encode parallel text; train the tokenizer", {"data"}); }
+
+void add_measure(CLI::App& app) {
+    add_stage(app, "measure", "Measure the latencies of sampled networks on this machine", {"measure"});
+}
+
+void add_search(CLI::App& app) {
+    add_stage(app, "search", "Fit the predictor and search the best network under the limit", {"predict", "search"});
+}
+
+void add_train(CLI::App& app) {
+    const auto o = std::make_shared<Options>();
+    CLI::App* command = app.add_subcommand("train", "Train the SuperTransformer, the search's winner, or the largest network");
+    add_common(*command, *o);
+    command->add_option("--what", o->what, "super, winner or baseline")
+        ->check(CLI::IsMember({"super", "winner", "baseline"}))
+        ->capture_default_str();
+    command->callback([o] { run_one(*o, {o->what}); });
+}
+
+}  // namespace hat::cli

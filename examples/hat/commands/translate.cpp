@@ -1,0 +1,64 @@
+/// \file
+/// hat translate: text through a saved model.
+
+#include <commands/commands.hpp>
+#include <hat/decode/translate.hpp>
+#include <hat/text/gzip.hpp>
+#include <iostream>
+#include <memory>
+#include <support.hpp>
+
+namespace hat::cli {
+namespace {
+
+struct Options : CommonOptions {
+    std::string model, input;
+    std::size_t beam = 5, n_best = 1;
+    double length_penalty = 1.0;
+};
+
+void run(const Options& o) {
+    TranslateOptions options;
+    options.search.beam = o.beam;
+    options.search.n_best = o.n_best;
+    options.search.length_penalty = o.length_penalty;
+    options.threads = o.threads;
+    Translator translator(o.model, options);
+    const auto print = [&](const std::vector<std::string>& lines) {
+        if (o.n_best == 1) {
+            for (const auto& line : translator.translate(lines)) std::cout << line << "\n";
+        } else {
+            const auto all = translator.n_best(lines);
+            for (std::size_t i = 0; i < all.size(); ++i)
+                for (const auto& t : all[i]) std::cout << i + 1 << "\t" << fixed(t.hypothesis.score, 4) << "\t" << t.text << "\n";
+        }
+        std::cout.flush();
+    };
+    if (!o.input.empty()) {
+        print(read_lines(o.input));
+        return;
+    }
+    for (std::string line; std::getline(std::cin, line);) {
+        if (!line.empty() && line.back() == '\r') line.pop_back();
+        print({line});
+    }
+}
+
+}  // namespace
+
+void add_translate(CLI::App& app) {
+    const auto o = std::make_shared<Options>();
+    CLI::App* command = app.add_subcommand("translate", "Translate lines of text with a saved model");
+    command->add_option("--model", o->model, "Folder of a model: model.safetensors and its tokenizers")->required()->type_name("DIR");
+    command->add_option("--input", o->input, "Text, one sentence a line (or .gz); default: standard input, line by line")
+        ->type_name("FILE");
+    command->add_option("--beam", o->beam, "Hypotheses kept at each step; 1 is greedy")->capture_default_str();
+    command->add_option("--n-best", o->n_best, "Translations per sentence; more than one prints number, score and text")
+        ->capture_default_str();
+    command->add_option("--lenpen", o->length_penalty, "Exponent of the length that scores are divided by")->capture_default_str();
+    add_threads(*command, *o);
+    command->footer("Example: echo 'Open the file.' | hat translate --model run/quickstart/winner/model");
+    command->callback([o] { run(*o); });
+}
+
+}  // namespace hat::cli

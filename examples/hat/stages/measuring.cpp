@@ -1,0 +1,164 @@
+// Latencies of sampled networks on this machine, and the predictor that learns them.
+
+#include <algorithm>
+#include <hat/decode/timed.hpp>
+#include <hat/latency/dataset.hpp>
+#include <hat/latency/device.hpp>
+#include <hat/latency/meter.hpp>
+#include <hat/latency/metrics.hpp>
+#include <hat/latency/predictor_file.hpp>
+#include <hat/space/text.hpp>
+#include <set>
+#include <stages/measuring.hpp>
+#include <support.hpp>
+
+namespace hat::cli {
+
+MeterOptions meter_options(const Settings& s) {
+    MeterOptions o;
+    o.repeats = s.latency_repeats;
+    o.max_repeats = std::max(o.max_repeats, o.repeats);
+    o.seed = s.seed;
+    o.beam = s.latency_beam;
+    o.source_length = o.target_length = s.latency_length;
+    o.threads = s.latency_threads;
+    return o;
+}
+
+Probe make_probe(const Weights<float>& weights, const RuntimeArch& arch, const Settings& s) {
+    return {std::make_shared<LatencyProbe<float>>(weights, arch,
+                                                  ProbeOptions{.source_length = s.latency_length,
+                                                               .target_length = s.latency_length,
+                                                               .beam = s.latency_beam,
+                                                               .threads = s.latency_threads})};
+}
+
+Json run_measure(const Project& project) {
+    const Settings& s = project.settings;
+    Weights<float> weights(project.model_config());  // what the numbers are does not change how long they take
+    weights.initialize(derive_seed(s.seed, 1));
+    const RuntimeArch largest = to_runtime(s.space().largest());
+
+    // distinct networks, uniform over genes as the reference samples them
+    std::vector<RuntimeArch> archs;
+    std::set<std::string> known;
+    Rng rng(derive_seed(s.seed, 4));
+    for (std::size_t draws = 0; archs.size() < s.latency_samples; ++draws) {
+        const RuntimeArch arch = to_runtime(s.space().decode(s.space().random_gene(rng)));
+        if (known.insert(to_text(arch)).second) archs.push_back(arch);
+        if (draws > 1000 * s.latency_samples)
+            throw bad_config("lat-dataset-size " + std::to_string(s.latency_samples) + " is more than the space has networks");
+    }
+    LatencyDataset dataset;
+    std::set<std::string> measured;
+    std::optional<Milliseconds> usual;
+    const Device device = this_device(s.latency_threads);
+    if (std::filesystem::exists(project.latency_file())) {
+        dataset = LatencyDataset::load(project.latency_file());
+        for (const auto& row : dataset.rows) {
+            measured.insert(row.arch);
+            if (row.device != device.id())
+                throw bad_file(project.latency_file().string(), "was measured on another machine or build (" + row.device +
+                                                                    ", here: " + device.id() + "); remove it to start over");
+        }
+        usual = Milliseconds(dataset.rows.front().reference_ms / dataset.rows.front().gain);
+        project.say("resumed with " + std::to_string(dataset.rows.size()) + " measurements");
+    }
+    archs.erase(std::remove_if(archs.begin(), archs.end(), [&](const auto& a) { return measured.count(to_text(a)) != 0; }),
+                archs.end());
+
+    Meter meter(make_probe(weights, largest, s), meter_options(s), SteadyClock{}, usual);
+    Progress progress("measure", s.latency_samples, project.quiet, dataset.rows.size());
+    meter.measure_all(
+        archs.size(), [&](std::size_t i) { return make_probe(weights, archs[i], s); },
+        [&](std::size_t i, const Measurement& m) {
+            LatencyRow row = m.row();
+            row.features = MeanFeatures::raw(archs[i]);
+            row.arch = to_text(archs[i]);
+            row.seed = s.seed;
+            row.device = device.id();
+            dataset.rows.push_back(std::move(row));
+            if (dataset.rows.size() % 10 == 0 || stop_requested) dataset.save(project.latency_file());
+            progress.update(dataset.rows.size(), fixed(dataset.rows.back().total_ms(), 2) + " ms");
+            stop_if_requested("measuring stopped after " + std::to_string(dataset.rows.size()) +
+                              " networks; the same command goes on from there");
+        });
+    dataset.correct_drift();
+    dataset.save(project.latency_file());
+    progress.finish();
+
+    std::vector<double> gains, totals;
+    for (const auto& row : dataset.rows) {
+        gains.push_back(row.gain);
+        totals.push_back(row.total_ms());
+    }
+    auto largest_probe = make_probe(weights, largest, s);
+    auto smallest_probe = make_probe(weights, to_runtime(s.space().smallest()), s);
+    const double largest_ms = meter.measure(largest_probe).total().count();
+    const double smallest_ms = meter.measure(smallest_probe).total().count();
+    const auto [low, high] = std::minmax_element(gains.begin(), gains.end());
+    project.say("largest network " + fixed(largest_ms, 2) + " ms, smallest " + fixed(smallest_ms, 2) + " ms; drift divided out: " +
+                fixed(*low, 3) + " to " + fixed(*high, 3));
+    return {{"samples", dataset.rows.size()},
+            {"largest_ms", largest_ms},
+            {"smallest_ms", smallest_ms},
+            {"gain_low", *low},
+            {"gain_high", *high},
+            {"device", device.text()}};
+}
+
+double limit_ms(const Project& project) {
+    const Settings& s = project.settings;
+    if (s.search.latency_limit_ms > 0) return s.search.latency_limit_ms;
+    return s.latency_fraction * project.require("measure").at("results").at("largest_ms").get<double>();
+}
+
+Json run_predict(const Project& project) {
+    const Settings& s = project.settings;
+    const auto dataset = LatencyDataset::load(project.latency_file());
+    const std::size_t n = dataset.rows.size();
+    const DatasetSplit split = split_rows(n, s.seed);
+    PredictedLatency<AnyRegressor, Predictor::Features> predictor;
+    if (s.predictor == "ridge") {
+        predictor.regressor = Ridge{};
+    } else {
+        MlpOptions options = s.predictor == "mlp" ? MlpOptions{} : MlpOptions::paper();
+        options.seed = s.seed;
+        predictor.regressor = Mlp(options);
+    }
+    const auto median = [&] {
+        std::vector<double> v;
+        for (const auto& row : dataset.rows) v.push_back(row.total_ms());
+        std::nth_element(v.begin(), v.begin() + static_cast<std::ptrdiff_t>(n / 2), v.end());
+        return v[n / 2];
+    }();
+    predictor.unit = Milliseconds(median);
+    predictor.features = Predictor::Features{};
+    const auto inputs = [&](const std::vector<std::size_t>& rows) {
+        std::vector<float> x;
+        for (const std::size_t i : rows) {
+            const auto row = predictor.features(arch_from_text(dataset.rows[i].arch));
+            x.insert(x.end(), row.begin(), row.end());
+        }
+        return x;
+    };
+    std::vector<std::size_t> fitted = split.train;
+    fitted.insert(fitted.end(), split.validation.begin(), split.validation.end());
+    predictor.regressor.fit(inputs(fitted), dataset.targets(fitted, predictor.unit));
+    std::vector<double> truth, guess;
+    Json pairs = Json::array();
+    for (const std::size_t i : split.test) {
+        truth.push_back(dataset.rows[i].total_ms());
+        guess.push_back(predictor(arch_from_text(dataset.rows[i].arch)).count());
+        pairs.push_back({truth.back(), guess.back()});
+    }
+    const Json metrics = {{"rows", truth.size()},           {"rmse_ms", rmse(truth, guess)}, {"mae_ms", mae(truth, guess)},
+                          {"mape", mape(truth, guess)},     {"r2", r2(truth, guess)},        {"kendall_tau", kendall_tau(truth, guess)}};
+    save_predictor(project.predictor_file(), predictor, {{"model", s.predictor}, {"metrics", metrics.dump()}});
+    project.say("predictor (" + s.predictor + ") on " + std::to_string(truth.size()) + " held-out networks: RMSE " +
+                fixed(metrics.at("rmse_ms").get<double>(), 3) + " ms, MAPE " + fixed(metrics.at("mape").get<double>(), 2) +
+                " %, Kendall tau " + fixed(metrics.at("kendall_tau").get<double>(), 3));
+    return {{"metrics", metrics}, {"pairs", pairs}, {"fitted", fitted.size()}};
+}
+
+}  // namespace hat::cli

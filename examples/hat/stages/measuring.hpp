@@ -1,0 +1,31 @@
+#pragma once
+// Latency on this machine, as several stages need it.
+
+#include <hat/decode/timed.hpp>
+#include <hat/latency/meter.hpp>
+#include <hat/latency/predictor_file.hpp>
+#include <hat/space/features.hpp>
+#include <memory>
+#include <stages/project.hpp>
+
+namespace hat::cli {
+
+// The predictor of a run: the operation counts of a network, to milliseconds.
+struct Predictor {
+    using Features = OperationFeatures;
+};
+
+MeterOptions meter_options(const Settings& settings);
+
+// One network, ready to be timed; copies share it.
+struct Probe {
+    std::shared_ptr<LatencyProbe<float>> shared;
+    void encode() { shared->encode(); }
+    void decode() { shared->decode(); }
+};
+// The paper's protocol: one sentence of fixed length, encoder and all decoder steps. Keeps a reference to the weights.
+Probe make_probe(const Weights<float>& weights, const RuntimeArch& arch, const Settings& settings);
+// The limit of the search in milliseconds: given, or a share of the largest network's latency.
+double limit_ms(const Project& project);
+
+}  // namespace hat::cli

@@ -1,0 +1,92 @@
+#pragma once
+// One run: its settings, its folder, and the stages that turn one into the other. A stage writes its results into the
+// folder, atomically; a finished stage is recorded in state.json with the settings it depends on.
+
+#include <filesystem>
+#include <functional>
+#include <hat/core/executor.hpp>
+#include <hat/core/tokens.hpp>
+#include <hat/io/json.hpp>
+#include <hat/model/model_file.hpp>
+#include <hat/space/arch.hpp>
+#include <memory>
+#include <stages/settings.hpp>
+#include <string>
+#include <vector>
+
+namespace hat::cli {
+
+// Everything a stage needs of the run it belongs to.
+class Project {
+public:
+    Project(Settings settings, std::filesystem::path folder, std::size_t threads, bool quiet);
+
+    const Settings settings;
+    const std::filesystem::path folder;
+    const ThreadPool pool;
+    const bool quiet;
+
+    // Where things are.
+    std::filesystem::path data(const std::string& name) const { return folder / "data" / name; }
+    std::filesystem::path latency_file() const { return folder / "latency.csv"; }
+    std::filesystem::path predictor_file() const { return folder / "predictor.json"; }
+    // What a training leaves: model.safetensors and the tokenizers, all that translating needs.
+    std::filesystem::path model_folder(const std::string& stage) const { return folder / stage / "model"; }
+    std::filesystem::path quantized_file(const std::string& stage) const { return folder / stage / "quantized" / "model.hatq"; }
+    std::filesystem::path super_model() const { return model_folder("super") / "model.safetensors"; }
+    // Puts the tokenizers of the data stage beside a model.
+    void copy_tokenizers(const std::filesystem::path& model) const;
+
+    // A line for people on standard error, unless quiet.
+    void say(const std::string& text) const;
+
+    // The text as ids, as the data stage left it.
+    struct Corpus {
+        Ragged source, target;
+    };
+    Corpus corpus(const std::string& part) const;
+    // The configuration with the vocabulary sizes of the data stage.
+    TransformerConfig model_config() const;
+    // The winner of the search.
+    RuntimeArch winner() const;
+
+    // The record of a finished stage; null if it is not finished. Throws bad_config if it was made with other settings.
+    const Json* finished(const std::string& stage, const Json& identity) const;
+    // Throws bad_config unless the stage is finished; returns its record.
+    const Json& require(const std::string& stage) const;
+    // Records that a stage is finished; `results` is for later stages and the report.
+    void finish(const std::string& stage, const Json& identity, double seconds, Json results);
+    // Forgets a stage and all later ones.
+    void forget_from(const std::string& stage);
+
+private:
+    std::filesystem::path state_file() const { return folder / "state.json"; }
+    Json state_;
+};
+
+// The stages, in order. Each returns what later stages and the report want to know.
+Json run_data(const Project& project);
+Json run_super(const Project& project);
+Json run_measure(const Project& project);
+Json run_predict(const Project& project);
+Json run_search(const Project& project);
+Json run_winner(const Project& project);
+Json run_baseline(const Project& project);
+Json run_quantize(const Project& project);
+Json run_evaluate(const Project& project);
+Json run_report(const Project& project);
+
+struct Stage {
+    std::string name, what;
+    Json (*run)(const Project&);
+};
+const std::vector<Stage>& stages();
+// What a stage's result depends on, all earlier ones included.
+Json stage_identity(const Settings& settings, const std::string& stage);
+// Runs one stage unless it is finished. Returns false if it was.
+bool run_stage(Project& project, const Stage& stage);
+
+// Seconds each stage will take on this machine, from short trials; needs the data stage.
+std::vector<std::pair<std::string, double>> estimate(const Project& project);
+
+}  // namespace hat::cli

@@ -1,0 +1,101 @@
+// The evolutionary search under the latency limit.
+
+#include <hat/io/atomic_file.hpp>
+#include <hat/latency/predictor_file.hpp>
+#include <hat/search/searcher.hpp>
+#include <hat/search/state_file.hpp>
+#include <hat/space/text.hpp>
+#include <hat/train/batching.hpp>
+#include <hat/train/inherited_loss.hpp>
+#include <stages/measuring.hpp>
+#include <support.hpp>
+
+namespace hat::cli {
+namespace {
+
+struct RunPolicy : SearchDefaults {
+    RuntimeSpace space;
+    PredictedLatency<AnyRegressor, Predictor::Features> latency;
+    InheritedLoss fitness;
+    ThreadPool executor;
+    std::function<void(const hat::Progress&)> observer;
+};
+
+}  // namespace
+
+Json run_search(const Project& project) {
+    const Settings& s = project.settings;
+    const Model super = load_model(project.super_model());
+    auto valid = project.corpus("valid");
+    std::size_t sentences = valid.source.size();
+    if (s.search_sentences) sentences = std::min(sentences, s.search_sentences);
+    Ragged source, target;
+    for (std::size_t i = 0; i < sentences; ++i) {
+        source.push_back(valid.source[i]);
+        target.push_back(valid.target[i]);
+    }
+    const Batches batches(std::move(source), std::move(target), {.max_tokens = 4096, .too_long = BatchOptions::TooLong::drop});
+    const BatchPlan plan = batches.in_order();
+    std::vector<Batch> validation;
+    for (std::size_t i = 0; i < plan.size(); ++i) validation.push_back(batches.batch(plan, i));
+
+    const double limit = limit_ms(project);
+    Budget budget;
+    budget.latency = Milliseconds(limit);
+    budget.population = static_cast<std::size_t>(s.search.population);
+    budget.parents = static_cast<std::size_t>(s.search.parents);
+    budget.mutations = static_cast<std::size_t>(s.search.mutations);
+    budget.crossovers = static_cast<std::size_t>(s.search.crossovers);
+    budget.iterations = static_cast<std::size_t>(s.search.iterations);
+
+    Progress progress("search", budget.iterations + 1, project.quiet);
+    RunPolicy policy{{},
+                     s.space(),
+                     load_predictor<Predictor::Features>(project.predictor_file()),
+                     InheritedLoss(super.weights, std::move(validation), s.super_recipe.label_smoothing),
+                     project.pool,
+                     nullptr};
+    policy.mutation.probability = s.search.mutation_probability;
+    policy.observer = [&](const hat::Progress& p) {
+        progress.update(p.iteration + 1, "best loss " + fixed(p.best_loss, 4) + " at " + fixed(p.best_latency.count(), 2) + " ms, mean " +
+                                             fixed(p.mean_loss, 4) + ", " + std::to_string(p.evaluations) + " networks scored");
+    };
+    const Searcher<RunPolicy> searcher(policy);
+    const auto file = project.folder / "search.json";
+    const std::string scores = "weights " + std::to_string(crc32(read_file(project.super_model()))) + ", predictor " +
+                               std::to_string(crc32(read_file(project.predictor_file()))) + ", sentences " + std::to_string(sentences);
+    auto state = std::filesystem::exists(file) ? load_search(file, searcher, budget, s.seed, scores) : searcher.start(budget, s.seed);
+    while (!searcher.finished(state)) {
+        searcher.step(state);
+        save_search(file, searcher, state, scores);
+        stop_if_requested("the search stopped after generation " + std::to_string(state.history.size() - 1) +
+                          "; the same command goes on from there");
+    }
+    progress.finish();
+    const auto found = searcher.result(state);
+
+    // measured again before it is believed
+    const RuntimeArch largest = to_runtime(s.space().largest());
+    Meter meter(make_probe(super.weights, largest, s), meter_options(s));
+    auto winner = make_probe(super.weights, found.arch, s), big = make_probe(super.weights, largest, s);
+    const Milliseconds measured = meter.measure(winner).total(), baseline = meter.measure(big).total();
+    project.say("found, under a limit of " + fixed(limit, 2) + " ms (predicted " + fixed(found.latency.count(), 2) + ", measured " +
+                fixed(measured.count(), 2) + "; the largest network: " + fixed(baseline.count(), 2) + "):\n" + describe(found.arch));
+    if (measured.count() > limit)
+        project.say("notice: the winner measures " + fixed(100 * (measured.count() / limit - 1), 1) + " % over the limit");
+    Json history = Json::array();
+    for (const auto& p : state.history)
+        history.push_back({{"iteration", p.iteration},
+                           {"best_loss", p.best_loss},
+                           {"best_latency_ms", p.best_latency.count()},
+                           {"mean_loss", p.mean_loss},
+                           {"evaluations", p.evaluations},
+                           {"cache_hits", p.cache_hits}});
+    return {{"arch", arch_to_json(found.arch)}, {"loss", found.loss},
+            {"limit_ms", limit},                {"predicted_ms", found.latency.count()},
+            {"measured_ms", measured.count()},  {"largest_ms", baseline.count()},
+            {"history", history},               {"evaluations", state.history.back().evaluations},
+            {"networks", s.space().network_count().text()}};
+}
+
+}  // namespace hat::cli
