@@ -14,6 +14,7 @@
 #include <hat/core/tokens.hpp>
 
 #include <hat/kernel/attention.hpp>
+#include <hat/kernel/cached_attention.hpp>
 #include <hat/kernel/dropout.hpp>
 #include <hat/kernel/embedding.hpp>
 #include <hat/kernel/gemm.hpp>
@@ -38,13 +39,19 @@
 #include <hat/model/batch.hpp>
 #include <hat/model/config.hpp>
 #include <hat/model/elastic.hpp>
+#include <hat/model/extract.hpp>
 #include <hat/model/layers.hpp>
 #include <hat/model/weights.hpp>
 
 #include <hat/train/adam.hpp>
 #include <hat/train/batching.hpp>
+#include <hat/train/inherited_loss.hpp>
 #include <hat/train/sampler.hpp>
 #include <hat/train/schedule.hpp>
+
+#include <hat/decode/beam_search.hpp>
+#include <hat/decode/inference.hpp>
+#include <hat/decode/timed.hpp>
 
 #include <hat/text/bleu.hpp>
 #include <hat/text/chrf.hpp>
@@ -66,9 +73,13 @@
 #include <hat/latency/mlp.hpp>
 #include <hat/latency/predicted.hpp>
 
+#include <hat/quant/kmeans.hpp>
+#include <hat/quant/quantized.hpp>
+
 #include <hat/search/cached.hpp>
 #include <hat/search/operators.hpp>
 #include <hat/search/searcher.hpp>
 
 #include <hat/io/atomic_file.hpp>
 #include <hat/io/csv.hpp>
+#include <hat/io/units.hpp>
