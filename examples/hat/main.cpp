@@ -24,10 +24,13 @@ int main(int argc, char** argv) {
         "  hat cost --config sub.yml --config common.yml      parameters, FLOPs and file sizes of a network\n"
         "  hat score --hyp out.de --ref test.de               BLEU and chrF2\n"
         "  hat predict --fit latency.csv --train-rows 200     how well latency can be predicted\n"
+        "  hat info                                           this machine and this build\n"
         "'hat COMMAND --help' tells more. Exit status: 0 done, 1 bad input, 2 bad command line, 130 interrupted.");
     add_predict(app);
     add_score(app);
     add_cost(app);
+    add_quantize(app);
+    add_info(app);
 
     try {
         app.parse(argc, argv);

@@ -9,6 +9,7 @@ namespace hat::cli {
 void add_predict(CLI::App& app);
 void add_score(CLI::App& app);
 void add_cost(CLI::App& app);
+void add_quantize(CLI::App& app);
 void add_info(CLI::App& app);
 void add_run(CLI::App& app);
 void add_data(CLI::App& app);

@@ -1,0 +1,86 @@
+/// \file
+/// hat quantize: a model in a few bits per weight.
+
+#include <algorithm>
+#include <commands/commands.hpp>
+#include <filesystem>
+#include <hat/core/error.hpp>
+#include <hat/core/executor.hpp>
+#include <hat/decode/tokenizers.hpp>
+#include <hat/io/units.hpp>
+#include <hat/model/extract.hpp>
+#include <hat/model/model_file.hpp>
+#include <hat/quant/quantized.hpp>
+#include <hat/quant/quantized_file.hpp>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <support.hpp>
+
+namespace hat::cli {
+namespace {
+
+struct Options : CommonOptions {
+    std::string model, out;
+    unsigned bits = 4;
+    std::size_t group_rows = 0;
+};
+
+void run(const Options& o) {
+    const std::filesystem::path from = o.model, to = o.out;
+    const auto source = from / "model.safetensors", target = to / "model.hatq";
+    Model model = load_model(source);
+    const TokenizerPair tokenizers = load_tokenizers(from);
+    // a network inside a larger one is taken out first: nothing else is stored
+    if (model.weights.config().shape != model.arch) model.weights = extract(model.weights, model.arch);
+    const RuntimeArch arch = model.weights.config().shape;
+    const Quantization how{.bits = o.bits, .group_rows = o.group_rows};
+    const QuantizedWeights quantized = quantize(ThreadPool(o.threads), model.weights, arch, how);
+
+    std::error_code failure;
+    std::filesystem::create_directories(to, failure);
+    if (failure) throw bad_file(to.string(), "cannot be made a folder: " + failure.message());
+    save_tokenizers(to, tokenizers);
+    model.notes["quantized_from"] = source.string();
+    save_quantized(target, quantized, model.notes);
+
+    double worst = 0;
+    std::size_t width = 0;
+    const auto report = quantization_report(model.weights, quantized);
+    for (const auto& e : report) width = std::max(width, e.name.size());
+    for (const auto& e : report) {
+        worst = std::max(worst, e.relative);
+        if (!o.quiet && e.relative > 0)
+            std::cout << e.name << std::string(width - e.name.size() + 2, ' ') << bytes_text(e.bytes_fp32) << " -> "
+                      << bytes_text(e.bytes) << ", relative error " << fixed(e.relative, 4) << "\n";
+    }
+    const auto before = std::filesystem::file_size(source), after = std::filesystem::file_size(target);
+    std::cout << target.string() << ": " << bytes_text(before) << " -> " << bytes_text(after) << ", "
+              << fixed(static_cast<double>(before) / static_cast<double>(after), 2)
+              << " times smaller; largest relative error of a matrix " << fixed(worst, 4) << "\n";
+}
+
+}  // namespace
+
+void add_quantize(CLI::App& app) {
+    const auto o = std::make_shared<Options>();
+    CLI::App* command = app.add_subcommand("quantize", "A model in a few bits per weight (k-means), embeddings included");
+    command->add_option("--model", o->model, "Folder of a model: model.safetensors and its tokenizers")
+        ->required()
+        ->type_name("DIR");
+    command->add_option("--out", o->out, "Folder for model.hatq and the tokenizers")->required()->type_name("DIR");
+    command->add_option("--bits", o->bits, "Bits of a weight")
+        ->check(CLI::Range(2, 8))
+        ->type_name("N")
+        ->capture_default_str();
+    command->add_option("--group-rows", o->group_rows, "Rows that share a codebook; 0: the whole matrix")
+        ->check(CLI::Range(0, 1 << 30))
+        ->type_name("N")
+        ->capture_default_str();
+    add_threads(*command, *o);
+    add_quiet(*command, *o);
+    command->footer("Example: hat quantize --model run/winner/model --out run/winner/small --bits 4");
+    command->callback([o] { run(*o); });
+}
+
+}  // namespace hat::cli
