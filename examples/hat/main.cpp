@@ -26,6 +26,12 @@ int main(int argc, char** argv) {
         "  hat predict --fit latency.csv --train-rows 200     how well latency can be predicted\n"
         "  hat info                                           this machine and this build\n"
         "'hat COMMAND --help' tells more. Exit status: 0 done, 1 bad input, 2 bad command line, 130 interrupted.");
+    add_run(app);
+    add_data(app);
+    add_train(app);
+    add_measure(app);
+    add_search(app);
+    add_translate(app);
     add_predict(app);
     add_score(app);
     add_cost(app);
