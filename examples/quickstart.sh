@@ -10,7 +10,7 @@ if [ "${1:-}" = --fast ]; then
   shift
 fi
 cmake/setup.sh
-cmake --preset gcc -DHAT_BUILD_TESTS=OFF -B build/quickstart -Wno-dev >/dev/null
-cmake --build build/quickstart --target hat_program
+cmake --preset gcc -DHAT_BUILD_TESTS=OFF -Wno-dev >/dev/null
+cmake --build --preset gcc --target hat_program
 # shellcheck disable=SC2086
-exec build/quickstart/bin/hat run $configs --dir "$dir" "$@"
+exec build/gcc/bin/hat run $configs --dir "$dir" "$@"

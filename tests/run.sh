@@ -7,7 +7,7 @@ cmake/setup.sh --tests
 [ $# -gt 0 ] || set -- gcc
 for preset in "$@"; do
   echo "== $preset: configure and build"
-  cmake --preset "$preset" -Wno-dev >/dev/null
+  cmake --preset "$preset" -DHAT_BUILD_TESTS=ON -Wno-dev >/dev/null
   cmake --build --preset "$preset"
   echo "== $preset: tests"
   ctest --preset "$preset" -j "$(nproc)"
