@@ -70,9 +70,9 @@ public:
         Milliseconds unit(1);
         if (paper) {
             const auto all = data.targets(rows);
-            unit = o.unit.count() > 0 ? o.unit
-                                      : Milliseconds(std::accumulate(all.begin(), all.end(), 0.0) /
-                                                     static_cast<double>(all.size()));
+            unit = o.unit.count() > 0
+                       ? o.unit
+                       : Milliseconds(std::accumulate(all.begin(), all.end(), 0.0) / static_cast<double>(all.size()));
         }
         MlpOptions options = paper ? MlpOptions::paper() : o.mlp;
         options.seed = o.seed;

@@ -56,7 +56,9 @@ inline CLI::Option* add_config(CLI::App& command, CommonOptions& o, const std::s
         ->take_all();
 }
 inline void add_threads(CLI::App& command, CommonOptions& o) {
-    command.add_option("--threads", o.threads, "Threads; 0: all of this machine")->type_name("N")->capture_default_str();
+    command.add_option("--threads", o.threads, "Threads; 0: all of this machine")
+        ->type_name("N")
+        ->capture_default_str();
 }
 inline void add_seed(CLI::App& command, CommonOptions& o) {
     command.add_option("--seed", o.seed, "Seed of everything random")->type_name("S")->capture_default_str();

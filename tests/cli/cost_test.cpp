@@ -89,5 +89,6 @@ TEST_CASE("cost refuses what it cannot use, with file, line and key") {
 
     const Outcome missing = run_hat({"cost", "--config", (folder / "none.yml").string()});
     CHECK(missing.status == 1);
-    CHECK(missing.err == "hat: error: " + (folder / "none.yml").string() + ": cannot be read: No such file or directory\n");
+    CHECK(missing.err ==
+          "hat: error: " + (folder / "none.yml").string() + ": cannot be read: No such file or directory\n");
 }

@@ -86,12 +86,13 @@ TEST_CASE("info describes the machine, texts, models, reports and folders") {
 TEST_CASE("info counts the networks of a space") {
     const TemporaryFolder folder;
     const std::string file = (folder / "space.yml").string();
-    hat::write_file_atomically(file,
-                               "qkv-dim: 8\nencoder-embed-choice: [8, 4]\ndecoder-embed-choice: [8]\n"
-                               "encoder-ffn-embed-dim-choice: [16, 8]\ndecoder-ffn-embed-dim-choice: [16]\n"
-                               "encoder-layer-num-choice: [2]\ndecoder-layer-num-choice: [1]\n"
-                               "encoder-self-attention-heads-choice: [2]\ndecoder-self-attention-heads-choice: [2, 1]\n"
-                               "decoder-ende-attention-heads-choice: [2]\ndecoder-arbitrary-ende-attn-choice: [-1, 1]\n");
+    hat::write_file_atomically(
+        file,
+        "qkv-dim: 8\nencoder-embed-choice: [8, 4]\ndecoder-embed-choice: [8]\n"
+        "encoder-ffn-embed-dim-choice: [16, 8]\ndecoder-ffn-embed-dim-choice: [16]\n"
+        "encoder-layer-num-choice: [2]\ndecoder-layer-num-choice: [1]\n"
+        "encoder-self-attention-heads-choice: [2]\ndecoder-self-attention-heads-choice: [2, 1]\n"
+        "decoder-ende-attention-heads-choice: [2]\ndecoder-arbitrary-ende-attn-choice: [-1, 1]\n");
     const Outcome run = run_hat({"info", file});
     CHECK(run.err.empty());
     CHECK(contains(run.out, "networks:         32 ("));  // 2 x (2 x 2) x 2 x 2

@@ -127,8 +127,9 @@ TEST_CASE("a broken report file is refused with file and key") {
     CHECK(message([](Json& j) { j["colour"] = 1; }).find("key \"colour\" is unknown") != std::string::npos);
     CHECK(message([](Json& j) { j["models"][0]["bleu"] = "high"; }) ==
           "report.json: key \"models[0].bleu\" is \"high\", expected a number");
-    CHECK(message([](Json& j) { j["networks"][1]["arch"] = "encoder.embed=1"; })
-              .find("key \"networks[1].arch\" is no architecture") != std::string::npos);
+    CHECK(message([](Json& j) {
+              j["networks"][1]["arch"] = "encoder.embed=1";
+          }).find("key \"networks[1].arch\" is no architecture") != std::string::npos);
     CHECK(message([](Json& j) { j["predictions"][0]["held_out"] = 1; }) ==
           "report.json: key \"predictions[0].held_out\" is 1, expected true or false");
 }

@@ -39,11 +39,10 @@ void run(const Options& o) {
     out["total_params"] = c.total_params;
     out["embedding_params"] = c.embedding_params;
     out["output_flops"] = c.output_flops;
-    for (const auto& [name, stage] : {std::pair("encoder_attention", c.encoder_attention),
-                                      std::pair("encoder_ffn", c.encoder_ffn),
-                                      std::pair("decoder_self_attention", c.decoder_self_attention),
-                                      std::pair("cross_attention", c.cross_attention),
-                                      std::pair("decoder_ffn", c.decoder_ffn)})
+    for (const auto& [name, stage] :
+         {std::pair("encoder_attention", c.encoder_attention), std::pair("encoder_ffn", c.encoder_ffn),
+          std::pair("decoder_self_attention", c.decoder_self_attention),
+          std::pair("cross_attention", c.cross_attention), std::pair("decoder_ffn", c.decoder_ffn)})
         out["breakdown"][name] = {{"params", stage.params}, {"flops", stage.flops}};
     out["breakdown"]["embedding_scaling"] = {{"params", c.embedding.params}, {"flops", c.embedding.flops}};
     out["arch"] = to_text(arch);

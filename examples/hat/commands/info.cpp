@@ -69,7 +69,8 @@ void print_arch(const RuntimeArch& arch) {
 void print_weights(const TransformerConfig& config, std::size_t params, std::uint64_t bytes,
                    const std::map<std::string, std::string>& notes) {
     const char* const sharing[] = {"separate", "decoder input and output are one", "all are one"};
-    line("vocabulary", std::to_string(config.source_vocab) + " source, " + std::to_string(config.target_vocab) + " target");
+    line("vocabulary",
+         std::to_string(config.source_vocab) + " source, " + std::to_string(config.target_vocab) + " target");
     line("embeddings", sharing[static_cast<int>(config.sharing)]);
     line("parameters", count_text(static_cast<double>(params)) + ", embeddings included");
     line("file", bytes_text(bytes));
@@ -86,8 +87,9 @@ void print_model(const fs::path& path) {
 void print_quantized(const fs::path& path) {
     std::map<std::string, std::string> notes;
     const QuantizedWeights model = load_quantized(path, &notes);
-    line("kind", "quantized model, " + std::to_string(model.how.bits) + " bits" +
-                     (model.how.group_rows ? ", a codebook for " + std::to_string(model.how.group_rows) + " rows" : ""));
+    line("kind",
+         "quantized model, " + std::to_string(model.how.bits) + " bits" +
+             (model.how.group_rows ? ", a codebook for " + std::to_string(model.how.group_rows) + " rows" : ""));
     std::size_t params = 0;
     for (const auto& t : model.layout->tensors()) params += t.size;
     print_weights(model.layout->config(), params, fs::file_size(path), notes);
@@ -119,8 +121,8 @@ void print_dataset(const fs::path& path) {
     std::sort(ms.begin(), ms.end());
     line("kind", "latency dataset");
     line("networks", std::to_string(ms.size()));
-    line("latency", fixed(ms.front(), 2) + " ms to " + fixed(ms.back(), 2) + " ms, median " + fixed(ms[ms.size() / 2], 2) +
-                        " ms");
+    line("latency",
+         fixed(ms.front(), 2) + " ms to " + fixed(ms.back(), 2) + " ms, median " + fixed(ms[ms.size() / 2], 2) + " ms");
     if (low_gain > 0) line("drift divided out", fixed(low_gain, 3) + " to " + fixed(high_gain, 3));
     for (const auto& device : devices) line("device id", device);
 }

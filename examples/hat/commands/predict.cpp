@@ -91,11 +91,11 @@ void add_predict(CLI::App& app) {
     CLI::Option* data = command->add_option("--fit", o->fit, "Latency dataset (CSV) to learn from")->type_name("FILE");
     CLI::Option* load = command->add_option("--load", o->load, "Saved predictor to ask")->type_name("FILE");
     CLI::Option* config = add_config(*command, *o, "With --load: the SubTransformer, in the reference's YAML keys");
-    CLI::Option* train = command
-                             ->add_option("--train-rows", o->train_rows,
-                                          "Learn from so many rows; default: all that are not held out")
-                             ->check(CLI::Range(1, 1 << 30))
-                             ->type_name("N");
+    CLI::Option* train =
+        command
+            ->add_option("--train-rows", o->train_rows, "Learn from so many rows; default: all that are not held out")
+            ->check(CLI::Range(1, 1 << 30))
+            ->type_name("N");
     command->add_option("--test-rows", o->test_rows, "Judge on so many held-out rows")
         ->check(CLI::Range(1, 1 << 30))
         ->type_name("N")

@@ -64,7 +64,8 @@ void run(const Options& o) {
 
 void add_quantize(CLI::App& app) {
     const auto o = std::make_shared<Options>();
-    CLI::App* command = app.add_subcommand("quantize", "A model in a few bits per weight (k-means), embeddings included");
+    CLI::App* command =
+        app.add_subcommand("quantize", "A model in a few bits per weight (k-means), embeddings included");
     command->add_option("--model", o->model, "Folder of a model: model.safetensors and its tokenizers")
         ->required()
         ->type_name("DIR");

@@ -71,8 +71,7 @@ void run(const Options& o) {
                 one["hyp_length"] = detail.sys_length;
                 one["ref_length"] = detail.ref_length;
             }
-            if (o.confidence)
-                one["confidence"] = {{"level", 0.95}, {"low", s.interval.low}, {"high", s.interval.high}};
+            if (o.confidence) one["confidence"] = {{"level", 0.95}, {"low", s.interval.low}, {"high", s.interval.high}};
             if (!o.paired.empty())
                 one["paired"] = {{"file", o.paired}, {"score", s.paired.baseline}, {"p_value", s.paired.p_value}};
             out[s.name] = one;
@@ -97,7 +96,9 @@ void run(const Options& o) {
 void add_score(CLI::App& app) {
     const auto o = std::make_shared<Options>();
     CLI::App* command = app.add_subcommand("score", "BLEU and chrF2 of a translation, as sacreBLEU counts them");
-    command->add_option("--hyp", o->hyp, "The translation, one sentence a line (or .gz)")->required()->type_name("FILE");
+    command->add_option("--hyp", o->hyp, "The translation, one sentence a line (or .gz)")
+        ->required()
+        ->type_name("FILE");
     command->add_option("--ref", o->ref, "The reference translation, line by line")->required()->type_name("FILE");
     command->add_option("--tokenize", o->tokenize, "Tokens of BLEU")
         ->check(CLI::IsMember({"13a", "none"}))

@@ -157,9 +157,8 @@ inline Json report_to_json(const ReportData& r) {
     }
     for (const auto& n : r.networks) out["networks"].push_back({{"name", n.name}, {"arch", to_text(n.arch)}});
     for (const auto& e : r.examples)
-        out["examples"].push_back({{"source", e.source},
-                                   {"reference", e.reference},
-                                   {"translations", detail::report_facts(e.translations)}});
+        out["examples"].push_back(
+            {{"source", e.source}, {"reference", e.reference}, {"translations", detail::report_facts(e.translations)}});
     Json& search = out["search"];
     search = {{"limit_ms", report_number(r.search.limit_ms)},
               {"predicted_ms", report_number(r.search.predicted_ms)},
@@ -181,8 +180,7 @@ inline Json report_to_json(const ReportData& r) {
                               {"valid", report_number(p.valid)}});
         out["curves"].push_back({{"name", c.name}, {"points", points}});
     }
-    for (const auto& s : r.stages)
-        out["stages"].push_back({{"name", s.name}, {"seconds", report_number(s.seconds)}});
+    for (const auto& s : r.stages) out["stages"].push_back({{"name", s.name}, {"seconds", report_number(s.seconds)}});
     return out;
 }
 
@@ -216,8 +214,8 @@ inline ReportData report_from_json(const JsonView& in) {
         }
     });
     each(in["examples"], [&](const JsonView& v) {
-        r.examples.push_back({v.get<std::string>("source"), v.get<std::string>("reference"),
-                              detail::report_facts(v["translations"])});
+        r.examples.push_back(
+            {v.get<std::string>("source"), v.get<std::string>("reference"), detail::report_facts(v["translations"])});
     });
     const JsonView search = in["search"];
     r.search.limit_ms = report_number(search, "limit_ms");
@@ -286,14 +284,14 @@ inline std::string escape_html(std::string_view text) {
 
 /// Characters of UTF-8 text, for columns that line up.
 inline std::size_t text_width(std::string_view text) {
-    return static_cast<std::size_t>(
-        std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
+    return static_cast<std::size_t>(std::count_if(
+        text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
 }
 
 /// Cells of the comparison, header first; both forms of the report show these.
 inline std::vector<std::vector<std::string>> report_table(const ReportData& r) {
-    std::vector<std::vector<std::string>> rows{{"model", "BLEU", "chrF2", "latency", "speed-up", "params", "FLOPs", "file",
-                                                "4-bit file", "4-bit BLEU"}};
+    std::vector<std::vector<std::string>> rows{
+        {"model", "BLEU", "chrF2", "latency", "speed-up", "params", "FLOPs", "file", "4-bit file", "4-bit BLEU"}};
     const auto bytes = [](double v) { return std::isfinite(v) ? bytes_text(static_cast<std::uint64_t>(v)) : "-"; };
     for (const auto& m : r.models) {
         std::string bleu = fixed_text(m.bleu, 2);
@@ -303,7 +301,8 @@ inline std::vector<std::vector<std::string>> report_table(const ReportData& r) {
         rows.push_back({m.name, bleu, fixed_text(m.chrf, 2),
                         std::isfinite(m.latency_ms) ? fixed_text(m.latency_ms, 2) + " ms" : "-",
                         std::isfinite(gain) ? fixed_text(gain, 2) + "x" : "-", count_text(m.params),
-                        count_text(m.flops), bytes(m.file_bytes), bytes(m.file_bytes_4bit), fixed_text(m.bleu_4bit, 2)});
+                        count_text(m.flops), bytes(m.file_bytes), bytes(m.file_bytes_4bit),
+                        fixed_text(m.bleu_4bit, 2)});
     }
     return rows;
 }
@@ -311,8 +310,8 @@ inline std::vector<std::vector<std::string>> report_table(const ReportData& r) {
 /// "limit 12.0 ms, predicted 11.5 ms, measured 11.7 ms"; empty if none is known.
 inline std::string winner_text(const ReportSearch& s) {
     std::string out;
-    for (const auto& [name, value] : {std::pair("limit", s.limit_ms), std::pair("predicted", s.predicted_ms),
-                                      std::pair("measured", s.measured_ms)})
+    for (const auto& [name, value] :
+         {std::pair("limit", s.limit_ms), std::pair("predicted", s.predicted_ms), std::pair("measured", s.measured_ms)})
         if (std::isfinite(value))
             out += (out.empty() ? "" : ", ") + std::string(name) + " " + fixed_text(value, 2) + " ms";
     return out;
@@ -381,7 +380,9 @@ inline std::string plot_svg(const std::string& title, const std::string& x_name,
     pad(y0, y1, 0.05);
     constexpr double width = 560, height = 320, left = 62, right = 16, top = 12, bottom = 46;
     const auto px = [&](double x) { return fixed_text(left + (x - x0) / (x1 - x0) * (width - left - right), 1); };
-    const auto py = [&](double y) { return fixed_text(height - bottom - (y - y0) / (y1 - y0) * (height - top - bottom), 1); };
+    const auto py = [&](double y) {
+        return fixed_text(height - bottom - (y - y0) / (y1 - y0) * (height - top - bottom), 1);
+    };
     const auto number = [](double v) { return fixed_text(v, 1); };
     std::string svg = "<figure><figcaption>" + escape_html(title) + "</figcaption><p class=\"legend\">";
     for (const auto& s : series)
@@ -421,9 +422,9 @@ inline std::string plot_svg(const std::string& title, const std::string& x_name,
         for (const auto& p : s.points)
             if (usable(p))
                 svg += "<circle class=\"f" + color + "\" cx=\"" + px(p.first) + "\" cy=\"" + py(p.second) + "\" r=\"" +
-                       (s.line ? "1.8" : "2.6") + "\"><title>" + escape_html(s.name) + ": " +
-                       escape_html(x_name) + " " + fixed_text(p.first, 2) + ", " + escape_html(y_name) + " " +
-                       fixed_text(p.second, 3) + "</title></circle>";
+                       (s.line ? "1.8" : "2.6") + "\"><title>" + escape_html(s.name) + ": " + escape_html(x_name) +
+                       " " + fixed_text(p.first, 2) + ", " + escape_html(y_name) + " " + fixed_text(p.second, 3) +
+                       "</title></circle>";
     }
     return svg + "</svg></figure>";
 }
@@ -467,10 +468,10 @@ inline std::string network_svg(const ReportNetwork& network, int most_ffn) {
         for (int e = a.encoder.layers - a.decoder.cross_span[static_cast<std::size_t>(d)]; e < a.encoder.layers; ++e) {
             if (e < 0) continue;
             const double y0 = y_of(e) + box / 2, y1 = y_of(d) + box / 2;
-            svg += "<path class=\"cross\" d=\"M" + number(enc_end + 4) + " " + number(y0) + "C" +
-                   number(enc_end + 60) + " " + number(y0) + " " + number(dec_x - 50) + " " + number(y1) + " " +
-                   number(dec_x - 6) + " " + number(y1) + "\"><title>decoder layer " + std::to_string(d + 1) +
-                   " attends to encoder layer " + std::to_string(e + 1) + "</title></path>";
+            svg += "<path class=\"cross\" d=\"M" + number(enc_end + 4) + " " + number(y0) + "C" + number(enc_end + 60) +
+                   " " + number(y0) + " " + number(dec_x - 50) + " " + number(y1) + " " + number(dec_x - 6) + " " +
+                   number(y1) + "\"><title>decoder layer " + std::to_string(d + 1) + " attends to encoder layer " +
+                   std::to_string(e + 1) + "</title></path>";
         }
     label(enc_x + 24, 12, "encoder: self-attention", "head");
     label(enc_x + 30 + attention, 12, "", "head");
@@ -510,19 +511,25 @@ th:first-child,td:first-child{text-align:left}.facts td{text-align:left;white-sp
 .facts td:first-child{color:var(--soft);width:180px;vertical-align:top;white-space:normal}
 .plots{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(460px,100%),1fr));gap:18px}
 figure{margin:0;background:var(--card);border:1px solid var(--rule);border-radius:8px;padding:12px 14px}
-figcaption{font-weight:600}.legend{margin:2px 0 4px;color:var(--soft);font-size:13px}.legend span{margin-right:16px;white-space:nowrap}
+figcaption{font-weight:600}.legend{margin:2px 0 4px;color:var(--soft);font-size:13px}.legend span{margin-right:16px;
+white-space:nowrap}
 .legend i{display:inline-block;width:18px;height:0;border-top:3px solid;margin-right:6px;vertical-align:middle}
 .legend i.dash{border-top-style:dashed}.legend i.dot{width:8px;height:8px;border:4px solid;border-radius:50%}
-svg{display:block;width:100%;height:auto}svg text{fill:var(--soft);font-size:12px}svg text.name{font-size:12.5px;fill:var(--fg)}
+svg{display:block;width:100%;height:auto}svg text{fill:var(--soft);font-size:12px}svg text.name{font-size:12.5px;
+fill:var(--fg)}
 .grid{stroke:var(--rule)}.axis{stroke:var(--soft);fill:none}.same{stroke:var(--soft);stroke-dasharray:5 4}
 .line{fill:none;stroke-width:2;stroke-linejoin:round}.dashed{stroke-dasharray:6 4}
-.k0{color:var(--c0)}.k1{color:var(--c1)}.k2{color:var(--c2)}.k3{color:var(--c3)}.k4{color:var(--c4)}.k5{color:var(--c5)}
-.s0{stroke:var(--c0)}.s1{stroke:var(--c1)}.s2{stroke:var(--c2)}.s3{stroke:var(--c3)}.s4{stroke:var(--c4)}.s5{stroke:var(--c5)}
+.k0{color:var(--c0)}.k1{color:var(--c1)}.k2{color:var(--c2)}.k3{color:var(--c3)}.k4{color:var(--c4)}
+.k5{color:var(--c5)}
+.s0{stroke:var(--c0)}.s1{stroke:var(--c1)}.s2{stroke:var(--c2)}.s3{stroke:var(--c3)}.s4{stroke:var(--c4)}
+.s5{stroke:var(--c5)}
 .f0{fill:var(--c0)}.f1{fill:var(--c1)}.f2{fill:var(--c2)}.f3{fill:var(--c3)}.f4{fill:var(--c4)}.f5{fill:var(--c5)}
 circle{fill-opacity:.75}.b0{fill:var(--b0)}.b1{fill:var(--b1)}.b2{fill:var(--b2)}
-.net{max-width:860px}.net text.in{fill:var(--fg)}.cross{fill:none;stroke:var(--c1);stroke-opacity:.55;stroke-width:1.4}
+.net{max-width:860px}.net text.in{fill:var(--fg)}.cross{fill:none;stroke:var(--c1);stroke-opacity:.55;
+stroke-width:1.4}
 blockquote{margin:0 0 12px;padding:8px 14px;border-left:3px solid var(--rule);background:var(--card)}
-blockquote b{display:inline-block;min-width:130px;color:var(--soft);font-weight:600}blockquote div{overflow-wrap:anywhere}
+blockquote b{display:inline-block;min-width:130px;color:var(--soft);font-weight:600}
+blockquote div{overflow-wrap:anywhere}
 )";
 
 inline std::string facts_html(const std::vector<ReportFact>& facts) {
@@ -540,10 +547,11 @@ inline std::string facts_html(const std::vector<ReportFact>& facts) {
 inline std::string html_report(const ReportData& r) {
     using detail::escape_html;
     using Points = std::vector<std::pair<double, double>>;
-    std::string out = "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
-                      "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>" +
-                      escape_html(r.title) + "</title><style>" + std::string(detail::report_style) +
-                      "</style></head><body><main>\n<h1>" + escape_html(r.title) + "</h1>";
+    std::string out =
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\">"
+        "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\"><title>" +
+        escape_html(r.title) + "</title><style>" + std::string(detail::report_style) +
+        "</style></head><body><main>\n<h1>" + escape_html(r.title) + "</h1>";
     if (!r.summary.empty()) out += "<p class=\"summary\">" + escape_html(r.summary) + "</p>";
     const auto heading = [&](const std::string& text) { out += "\n<h2>" + escape_html(text) + "</h2>\n"; };
 
