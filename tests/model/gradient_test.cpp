@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <array>
 #include <hat/model/elastic.hpp>
 #include <kernel/sheet.hpp>
 #include <model/models.hpp>
@@ -15,6 +16,11 @@ void check_gradient(const hat::TransformerConfig& config, const hat::RuntimeArch
     hat::Weights<double> gradient(weights.shared_layout()), scratch(weights.shared_layout());
     const auto sums = model.loss_and_gradient(arch, batch, options, gradient);
     CHECK(sums.tokens == batch.target_tokens());
+    const bool drops = options.dropout > 0;
+    const auto loss = [&] {
+        return drops ? model.loss_and_gradient(arch, batch, options, scratch).loss
+                     : model.loss(arch, batch, options.label_smoothing).loss;
+    };
     const auto active = weights.layout().active(arch);
     for (std::size_t i = 0; i < active.size(); ++i) {
         const int at = static_cast<int>(i);
@@ -24,10 +30,8 @@ void check_gradient(const hat::TransformerConfig& config, const hat::RuntimeArch
             for (const double g : found) CHECK(g == 0);
             continue;
         }
-        const std::size_t step = 1 + found.size() / 5;  // some elements of each tensor
-        CHECK(hat_test::gradient_error(weights.tensor(at), std::span<const double>(found),
-                                       [&] { return model.loss_and_gradient(arch, batch, options, scratch).loss; }, step,
-                                       i % step) < 2e-5);
+        const std::size_t step = 1 + found.size() / 4;  // some elements of each tensor
+        CHECK(hat_test::gradient_error(weights.tensor(at), std::span<const double>(found), loss, step, i % step) < 2e-5);
     }
 }
 
@@ -64,18 +68,17 @@ TEST_CASE("gradients equal finite differences: each norm, each sharing, with and
 TEST_CASE("gradients equal finite differences: each attention span at each depth") {
     for (const bool pre_norm : {false, true})
         for (const int depth : {1, 2, 3})
-            for (const int first : {1, 2, 3})
-                for (const int second : {1, 2, 3}) {
-                    CAPTURE(pre_norm);
-                    CAPTURE(depth);
-                    CAPTURE(first);
-                    CAPTURE(second);
-                    const auto config = hat_test::small_config(hat::EmbeddingSharing::all, pre_norm);
-                    auto arch = config.shape;
-                    arch.encoder.layers = depth;
-                    arch.decoder.cross_span = {first, second};
-                    check_gradient(config, arch, depth == 3 ? dropped : plain);
-                }
+            for (const auto& spans : {std::array{1, 1}, {1, 2}, {2, 2}, {2, 3}, {3, 1}, {3, 3}}) {
+                CAPTURE(pre_norm);
+                CAPTURE(depth);
+                CAPTURE(spans[0]);
+                CAPTURE(spans[1]);
+                const auto config = hat_test::small_config(hat::EmbeddingSharing::all, pre_norm);
+                auto arch = config.shape;
+                arch.encoder.layers = depth;
+                arch.decoder.cross_span = {spans[0], spans[1]};
+                check_gradient(config, arch, depth == 3 && spans[0] == 3 ? dropped : plain);
+            }
 }
 
 TEST_CASE("gradients equal finite differences: encoder and decoder of different widths") {
