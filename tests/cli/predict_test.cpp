@@ -59,8 +59,8 @@ TEST_CASE("predict fits, judges on 200 held-out rows, saves, and the file predic
     hat::write_file_atomically(config, network);
     for (const std::string model : {"linear", "mlp"}) {
         const std::string file = (folder / (model + ".safetensors")).string();
-        const Outcome run =
-            run_hat({"predict", "--fit", data, "--train-rows", "90", "--seed", "3", "--model", model, "--save", file});
+        const Outcome run = run_hat({"predict", "--fit", data, "--train-rows", "90", "--seed", "3", "--model", model,
+                                     "--steps", "100", "--save", file});
         CHECK(run.err.empty());
         REQUIRE(run.status == 0);
         const hat::Json json = hat::parse_json(run.out, "stdout");

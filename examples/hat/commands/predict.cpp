@@ -106,6 +106,10 @@ void add_predict(CLI::App& app) {
                      "operation counts, best with less than 200 rows")
         ->check(CLI::IsMember(predictor_names))
         ->capture_default_str();
+    command->add_option("--steps", o->predictor.mlp.steps, "Updates of the mlp at most")
+        ->check(CLI::Range(1, 1 << 30))
+        ->type_name("N")
+        ->capture_default_str();
     command->add_option("--qkv", o->predictor.qkv, "Width of q, k and v of networks whose row does not say it")
         ->check(CLI::Range(1, 1 << 20))
         ->type_name("N")
