@@ -184,7 +184,7 @@ TEST_CASE("a NaN in any active parameter is seen in the loss or the gradient") {
         v = std::numeric_limits<float>::quiet_NaN();
         hat::Weights<float> gradient(weights.shared_layout());
         CHECK(contains(message_of<hat::not_finite>([&] { model.loss_and_gradient(config.shape, batch, {}, gradient); }),
-                       "the loss is nan over"));
+                       "the loss is NaN over"));
         CHECK(std::isnan(model.loss(config.shape, batch, 0.1).loss));
         v = old;
     }

@@ -303,8 +303,9 @@ private:
         const LossSums sums =
             output_loss<T>(pool_, decoder.output, sub.output_matrix(), targets, options.label_smoothing, arena_, &dy, &dmatrix);
         if (!std::isfinite(sums.loss))
-            throw not_finite("hat::ElasticTransformer: the loss is " + std::to_string(sums.loss) + " over " +
-                             std::to_string(sums.tokens) + " tokens");
+            throw not_finite(std::string("hat::ElasticTransformer: the loss is ") +
+                             (std::isnan(sums.loss) ? "NaN" : "infinite") + " over " + std::to_string(sums.tokens) +
+                             " tokens");
         backward(sub, batch, encoder, decoder, dy, grad);
         return sums;
     }
