@@ -57,7 +57,7 @@ std::vector<std::pair<std::string, double>> estimate(const Project& project) {
     std::vector<std::pair<std::string, double>> all{
         {"super", freq(s.super_recipe) * (0.5 * (big + small) + optimizer)},
         {"measure", static_cast<double>(s.latency_samples) * (runs * 0.5 * (slow + fast) + 6 * slow)},
-        {"predict", s.predictor == "ridge" ? 0.1 : 15.0},
+        {"predict", s.predictor == "linear" ? 0.1 : 15.0},
         {"search", networks * tokens * 0.5 * (score(largest) + score(smallest)) / threads},
         {"winner", freq(s.sub_recipe) * (0.5 * (big + small) + optimizer)},
         {"baseline", freq(s.sub_recipe) * (big + optimizer)},

@@ -79,7 +79,7 @@ Json run_evaluate(const Project& project) {
     }
 
     // both networks in one interleaved session, so that their ratio does not depend on the machine's moods
-    Meter meter(make_probe(baseline.weights, largest, s), meter_options(s));
+    Meter<Probe> meter = run_meter(project, baseline.weights);
     double seconds[2] = {};
     constexpr std::size_t rounds = 5;
     for (std::size_t round = 0; round < rounds; ++round) {

@@ -92,19 +92,29 @@ Json run_measure(const Project& project) {
         gains.push_back(row.gain);
         totals.push_back(row.total_ms());
     }
+    // the machine's usual speed, by which all later measurements of this run are corrected, too
+    const double usual_ms = dataset.rows.front().reference_ms / dataset.rows.front().gain;
+    Meter corrected(make_probe(weights, largest, s), meter_options(s), SteadyClock{}, Milliseconds(usual_ms));
     auto largest_probe = make_probe(weights, largest, s);
     auto smallest_probe = make_probe(weights, to_runtime(s.space().smallest()), s);
-    const double largest_ms = meter.measure(largest_probe).total().count();
-    const double smallest_ms = meter.measure(smallest_probe).total().count();
+    const double largest_ms = corrected.measure(largest_probe).total().count();
+    const double smallest_ms = corrected.measure(smallest_probe).total().count();
     const auto [low, high] = std::minmax_element(gains.begin(), gains.end());
     project.say("largest network " + fixed(largest_ms, 2) + " ms, smallest " + fixed(smallest_ms, 2) + " ms; drift divided out: " +
                 fixed(*low, 3) + " to " + fixed(*high, 3));
     return {{"samples", dataset.rows.size()},
             {"largest_ms", largest_ms},
             {"smallest_ms", smallest_ms},
+            {"usual_ms", usual_ms},
             {"gain_low", *low},
             {"gain_high", *high},
             {"device", device.text()}};
+}
+
+Meter<Probe> run_meter(const Project& project, const Weights<float>& weights) {
+    const Settings& s = project.settings;
+    const double usual = project.require("measure").at("results").at("usual_ms").get<double>();
+    return Meter<Probe>(make_probe(weights, to_runtime(s.space().largest()), s), meter_options(s), SteadyClock{}, Milliseconds(usual));
 }
 
 double limit_ms(const Project& project) {
@@ -119,7 +129,7 @@ Json run_predict(const Project& project) {
     const std::size_t n = dataset.rows.size();
     const DatasetSplit split = split_rows(n, s.seed);
     PredictedLatency<AnyRegressor, Predictor::Features> predictor;
-    if (s.predictor == "ridge") {
+    if (s.predictor == "linear") {
         predictor.regressor = Ridge{};
     } else {
         MlpOptions options = s.predictor == "mlp" ? MlpOptions{} : MlpOptions::paper();

@@ -29,7 +29,7 @@ public:
     // Where things are.
     std::filesystem::path data(const std::string& name) const { return folder / "data" / name; }
     std::filesystem::path latency_file() const { return folder / "latency.csv"; }
-    std::filesystem::path predictor_file() const { return folder / "predictor.json"; }
+    std::filesystem::path predictor_file() const { return folder / "predictor.safetensors"; }
     // What a training leaves: model.safetensors and the tokenizers, all that translating needs.
     std::filesystem::path model_folder(const std::string& stage) const { return folder / stage / "model"; }
     std::filesystem::path quantized_file(const std::string& stage) const { return folder / stage / "quantized" / "model.hatq"; }

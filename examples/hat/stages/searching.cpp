@@ -76,7 +76,7 @@ Json run_search(const Project& project) {
 
     // measured again before it is believed
     const RuntimeArch largest = to_runtime(s.space().largest());
-    Meter meter(make_probe(super.weights, largest, s), meter_options(s));
+    Meter<Probe> meter = run_meter(project, super.weights);
     auto winner = make_probe(super.weights, found.arch, s), big = make_probe(super.weights, largest, s);
     const Milliseconds measured = meter.measure(winner).total(), baseline = meter.measure(big).total();
     project.say("found, under a limit of " + fixed(limit, 2) + " ms (predicted " + fixed(found.latency.count(), 2) + ", measured " +

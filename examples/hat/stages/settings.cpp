@@ -120,7 +120,7 @@ Settings read_settings(const std::vector<std::string>& names) {
                              static_cast<std::size_t>(config.has("arch") ? reference_sentence_length(config) : 30));
     s.latency_beam = count(config, "latency-beam", s.latency_beam);
     s.latency_threads = count(config, "latency-threads", s.latency_threads);
-    s.predictor = one_of(config, "predictor", s.predictor, {"mlp", "paper-mlp", "ridge"});
+    s.predictor = one_of(config, "predictor", s.predictor, {"mlp", "mlp-paper", "linear"});
 
     if (config.has("latency-constraint")) {
         s.search = reference_search(config);

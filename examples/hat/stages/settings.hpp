@@ -40,7 +40,7 @@ struct Settings {
 
     // latency
     std::size_t latency_samples = 2000, latency_repeats = 20, latency_length = 30, latency_beam = 5, latency_threads = 1;
-    std::string predictor = "mlp";  // mlp, paper-mlp, ridge
+    std::string predictor = "mlp";  // mlp, mlp-paper, linear
 
     // search
     SearchRecipe search;         // latency_limit_ms 0: latency_fraction of the largest network's

@@ -8,6 +8,7 @@
 #include <memory>
 #include <new>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace hat {
@@ -22,8 +23,14 @@ public:
 
     AlignedBuffer() = default;
     explicit AlignedBuffer(std::size_t n) { reset(n); }
-    AlignedBuffer(AlignedBuffer&&) noexcept = default;
-    AlignedBuffer& operator=(AlignedBuffer&&) noexcept = default;
+    AlignedBuffer(AlignedBuffer&& o) noexcept
+        : data_(std::move(o.data_)), size_(std::exchange(o.size_, 0)), capacity_(std::exchange(o.capacity_, 0)) {}
+    AlignedBuffer& operator=(AlignedBuffer&& o) noexcept {
+        data_ = std::move(o.data_);
+        size_ = std::exchange(o.size_, 0);
+        capacity_ = std::exchange(o.capacity_, 0);
+        return *this;
+    }
 
     /// Room for n elements; the old content is lost when it has to grow.
     void reset(std::size_t n) {
