@@ -7,6 +7,7 @@
 #include <hat/space/text.hpp>
 #include <hat/train/batching.hpp>
 #include <hat/train/inherited_loss.hpp>
+#include <numeric>
 #include <stages/measuring.hpp>
 #include <support.hpp>
 
@@ -72,17 +73,37 @@ Json run_search(const Project& project) {
                           "; the same command goes on from there");
     }
     progress.finish();
-    const auto found = searcher.result(state);
-
-    // measured again before it is believed
+    // Measured again before it is believed: the best network that also measures within the limit wins. Predictions err
+    // by a few per cent, and a search under a limit finds networks just below it.
     const RuntimeArch largest = to_runtime(s.space().largest());
     Meter<Probe> meter = run_meter(project, super.weights);
-    auto winner = make_probe(super.weights, found.arch, s), big = make_probe(super.weights, largest, s);
-    const Milliseconds measured = meter.measure(winner).total(), baseline = meter.measure(big).total();
+    const auto measure = [&](const RuntimeArch& arch) {
+        auto probe = make_probe(super.weights, arch, s);
+        return meter.measure(probe).total();
+    };
+    std::vector<std::size_t> order(state.networks.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::stable_sort(order.begin(), order.end(),
+                     [&](std::size_t a, std::size_t b) { return state.networks[a].loss < state.networks[b].loss; });
+    auto found = searcher.result(state);
+    Milliseconds measured = measure(found.arch);
+    std::size_t tried = 1;
+    for (std::size_t i = 0; measured.count() > limit && i < order.size() && tried < 20; ++i) {
+        const auto& candidate = state.networks[order[i]];
+        const RuntimeArch arch = s.space().decode(candidate.gene);
+        if (arch == found.arch) continue;
+        ++tried;
+        if (const Milliseconds t = measure(arch); t.count() <= limit) {
+            found = {arch, candidate.loss, candidate.latency};
+            measured = t;
+        }
+    }
+    const Milliseconds baseline = measure(largest);
     project.say("found, under a limit of " + fixed(limit, 2) + " ms (predicted " + fixed(found.latency.count(), 2) + ", measured " +
                 fixed(measured.count(), 2) + "; the largest network: " + fixed(baseline.count(), 2) + "):\n" + describe(found.arch));
+    if (tried > 1) project.say("measured " + std::to_string(tried) + " of the best networks: the better ones were over the limit");
     if (measured.count() > limit)
-        project.say("notice: the winner measures " + fixed(100 * (measured.count() / limit - 1), 1) + " % over the limit");
+        project.say("notice: all of them measure over the limit; the winner by " + fixed(100 * (measured.count() / limit - 1), 1) + " %");
     Json history = Json::array();
     for (const auto& p : state.history)
         history.push_back({{"iteration", p.iteration},
@@ -94,7 +115,8 @@ Json run_search(const Project& project) {
     return {{"arch", arch_to_json(found.arch)}, {"loss", found.loss},
             {"limit_ms", limit},                {"predicted_ms", found.latency.count()},
             {"measured_ms", measured.count()},  {"largest_ms", baseline.count()},
-            {"history", history},               {"evaluations", state.history.back().evaluations},
+            {"measured_networks", tried},       {"history", history},
+            {"evaluations", state.history.back().evaluations},
             {"networks", s.space().network_count().text()}};
 }
 

@@ -15,6 +15,7 @@
 #include <hat/decode/tokenizers.hpp>
 #include <hat/model/model_file.hpp>
 #include <hat/model/weights.hpp>
+#include <hat/quant/quantized_file.hpp>
 #include <hat/text/utf8.hpp>
 #include <memory>
 #include <numeric>
@@ -42,10 +43,11 @@ struct Translation {
 /// Translates text with a saved model. One object serves one thread at a time.
 class Translator {
 public:
-    /// Reads `folder`/model.safetensors (see save_model()) and the tokenizers beside it (see load_tokenizers()). Throws
-    /// bad_file naming what is missing or broken, and invalid_value for bad options.
+    /// Reads `folder`/model.safetensors (see save_model()) or, without one, `folder`/model.hatq (see save_quantized()),
+    /// and the tokenizers beside it (see load_tokenizers()). Throws bad_file naming what is missing or broken, and
+    /// invalid_value for bad options.
     explicit Translator(const std::filesystem::path& folder, const TranslateOptions& options = {})
-        : Translator{load_model(folder / "model.safetensors"), load_tokenizers(folder), options, folder.string()} {}
+        : Translator{load_either(folder), load_tokenizers(folder), options, folder.string()} {}
     /// From parts in memory. Throws bad_file when vocabularies and tokenizers differ in size.
     Translator(std::shared_ptr<const Weights<float>> weights, const RuntimeArch& arch, TokenizerPair tokenizers,
                const TranslateOptions& options = {}, const std::string& name = "hat::Translator")
@@ -86,6 +88,11 @@ private:
         : Translator(std::make_shared<const Weights<float>>(std::move(model.weights)), model.arch,
                      std::move(tokenizers), options, name) {}
 
+    static Model load_either(const std::filesystem::path& folder) {
+        if (!std::filesystem::exists(folder / "model.safetensors") && std::filesystem::exists(folder / "model.hatq"))
+            return load_quantized_model(folder / "model.hatq");
+        return load_model(folder / "model.safetensors");
+    }
     static const TranslateOptions& checked(const TranslateOptions& o) {
         validate(o.search);
         if (o.batch_tokens == 0) throw invalid_value("hat::Translator: batch_tokens is 0, expected at least 1");
