@@ -125,6 +125,7 @@ double limit_ms(const Project& project) {
 
 Json run_predict(const Project& project) {
     const Settings& s = project.settings;
+    project.require("measure");
     const auto dataset = LatencyDataset::load(project.latency_file());
     const std::size_t n = dataset.rows.size();
     const DatasetSplit split = split_rows(n, s.seed);
