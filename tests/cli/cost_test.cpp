@@ -63,6 +63,25 @@ TEST_CASE("cost lets a later configuration win") {
     CHECK(params({"cost", "--config", more, "--config", file}) == params({"cost", "--config", file}));
 }
 
+TEST_CASE("cost counts a qkv width of each layer") {
+    const TemporaryFolder folder;
+    const std::string file = (folder / "sub.yml").string(), more = (folder / "more.yml").string();
+    hat::write_file_atomically(file, network);
+    hat::write_file_atomically(more, "decoder-qkv-dim-all-subtransformer: [4]\n");
+    const Outcome fixed = run_hat({"cost", "--config", file}), elastic = run_hat({"cost", "--config", file, "--config", more});
+    REQUIRE(elastic.status == 0);
+    const hat::Json wide = hat::parse_json(fixed.out, "stdout"), narrow = hat::parse_json(elastic.out, "stdout");
+    // two attentions: 3 x (4 x 4 + 4) + 4 x 4 fewer each
+    CHECK(wide.at("params").get<int>() - narrow.at("params").get<int>() == 2 * 76);
+    CHECK(contains(narrow.at("arch").get<std::string>(), "encoder.qkv=8"));
+    CHECK(contains(narrow.at("arch").get<std::string>(), "decoder.qkv=4"));
+    hat::write_file_atomically(more, "decoder-qkv-dim-all-subtransformer: [6]\n");
+    const Outcome bad = run_hat({"cost", "--config", file, "--config", more, "--quiet"});
+    CHECK(bad.status == 1);
+    CHECK(bad.err == "hat: error: " + file + ":13: key 'decoder-ende-attention-heads-all-subtransformer': found 4 heads, expected a "
+                     "divisor of the qkv-dim 6 of layer 0\n");
+}
+
 TEST_CASE("cost refuses what it cannot use, with file, line and key") {
     const TemporaryFolder folder;
     const std::string file = (folder / "sub.yml").string();

@@ -96,6 +96,10 @@ TEST_CASE("info counts the networks of a space") {
     const Outcome run = run_hat({"info", file});
     CHECK(run.err.empty());
     CHECK(contains(run.out, "networks:         32 ("));  // 2 x (2 x 2) x 2 x 2
+    hat::write_file_atomically(folder / "elastic.yml", "qkv-choice: [8, 4]\n");
+    const Outcome elastic = run_hat({"info", file, "--config", (folder / "elastic.yml").string()});
+    CHECK(contains(elastic.out, "qkv:              8, 4\n"));
+    CHECK(contains(elastic.out, "networks:         256 ("));  // twice as many for each of 3 layers
 }
 
 TEST_CASE("quantize writes a smaller folder that info can read") {

@@ -4,6 +4,11 @@
 #include <cli/program.hpp>
 #include <hat/io/atomic_file.hpp>
 #include <hat/io/json.hpp>
+#include <hat/io/reference_config.hpp>
+#include <hat/latency/dataset.hpp>
+#include <hat/model/model_file.hpp>
+#include <hat/space/text.hpp>
+#include <set>
 #include <string>
 
 using namespace hat_test;
@@ -116,6 +121,35 @@ TEST_CASE("run goes from text to a report and usable models, and does nothing tw
     CHECK(hat::load_json(tiny.dir + "/state.json") == state);
 }
 
+TEST_CASE("the qkv width may be elastic, from the measurements to the model") {
+    const TinyRun tiny;
+    const std::string extra = (tiny.folder / "elastic.yml").string();
+    hat::write_file_atomically(extra, "qkv-choice: [32, 16, 8]\n");
+    const auto hat = [&](const std::string& command) { return tiny.hat(command, {"--config", extra}); };
+    for (const char* command : {"data", "train", "measure", "search"}) {
+        const Outcome run = hat(command);
+        INFO(run.err);
+        REQUIRE(run.status == 0);
+    }
+    const hat::RuntimeSpace space = hat::reference_space(hat::YamlConfig::load({tiny.config, extra}));
+    std::set<int> widths;
+    for (const auto& row : hat::LatencyDataset::load(tiny.dir + "/latency.csv").rows) {
+        const hat::RuntimeArch arch = hat::arch_from_text(row.arch);
+        CHECK(space.contains(arch));
+        widths.insert(arch.encoder.qkv[0]);
+    }
+    CHECK(widths == std::set<int>{8, 16, 32});
+    REQUIRE(hat("run").status == 0);
+    const hat::Model winner = hat::load_model(tiny.dir + "/winner/model/model.safetensors");
+    CHECK(space.contains(winner.arch));
+    const Outcome translation =
+        run_hat({"translate", "--model", tiny.dir + "/winner/quantized", "--input", (tiny.folder / "test.en").string()});
+    CHECK(translation.status == 0);
+    const Outcome other = tiny.hat("run");
+    CHECK(other.status == 1);
+    CHECK(contains(other.err, "settings.super.space.qkv is [32,16,8], expected [32]"));
+}
+
 TEST_CASE("the same seed trains the same SuperTransformer, for any number of threads") {
     const TinyRun a, b;
     for (const auto* run : {&a, &b}) REQUIRE(run->hat("data").status == 0);
@@ -147,6 +181,8 @@ TEST_CASE("stages say what they need, and bad settings name file, line and key")
     refused("train-target: dev.de", "expected equal counts");
     refused("vocab-size: 100000", "vocab_size = 100000 is too large for this text");
     refused("qkv-dim: 30", "expected a divisor of the qkv-dim 30");
+    refused("qkv-choice: [64, 32]", "extra.yml:1: key 'qkv-choice': found 64, more than the SuperTransformer's 32 ('qkv-dim')");
+    refused("qkv-choice: [32, 18]", "encoder_heads has the choice 4, which does not divide the qkv width 18");
     refused("latency-fraction: 0", "key 'latency-fraction' is '0', expected a positive number");
     refused("joint-vocab: False", "true, because all embeddings are shared");
 }

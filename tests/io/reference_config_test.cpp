@@ -126,6 +126,29 @@ TEST_CASE("a design space is read, with spans translated and the fixed qkv width
     CHECK(hat::reference_sentence_length(parse("arch: transformersuper_wmt_en_fr\n")) == 30);
 }
 
+TEST_CASE("a design space may have elastic qkv widths") {
+    const auto c = parse(space_text + "qkv-choice: [16, 8, 12]\n");
+    CHECK(hat::check_reference_keys(c).empty());
+    const auto space = hat::reference_space(c);
+    CHECK(space.axes().qkv == std::vector<int>{16, 8, 12});
+    CHECK(space.gene_count() == 4 + 2 * 3 + 4 * 2 + 3 + 2);  // one more entry for each layer
+    CHECK(space.smallest().encoder.qkv[0] == 8);
+    CHECK(hat::reference_supertransformer(c).encoder.qkv[0] == 16);
+    const auto refused = [](const std::string& line, const std::string& message) {
+        fails([&] { return hat::reference_space(parse(space_text + line + "\n")); }, message);
+    };
+    refused("qkv-choice: [32, 16]",
+            "a.yml:21: key 'qkv-choice': found 32, more than the SuperTransformer's 16 ('qkv-dim')");
+    refused("qkv-choice: [16, 10]",
+            "a.yml:17: key 'encoder-self-attention-heads-choice': hat::Space: encoder_heads has the choice 4, which "
+            "does not divide the qkv width 10");
+    refused("qkv-choice: [16, 8, 16]", "a.yml:21: key 'qkv-choice': hat::Space: qkv has the choice 16 twice");
+    refused("qkv-choice: [16, 0]",
+            "a.yml:21: key 'qkv-choice': hat::Space: qkv has the choice 0, expected positive numbers");
+    refused("qkv-choice: []", "a.yml:21: key 'qkv-choice': hat::Space: qkv has no choice, so the space has no network");
+    refused("qkv-choice: 16", "a.yml:21: key 'qkv-choice' is '16', expected a list, each a whole number");
+}
+
 TEST_CASE("a design space that cannot be is refused, naming file, line and key") {
     const auto space = [](const std::string& key, const std::string& line) {
         return hat::reference_space(parse(with(space_text, key, line)));
@@ -175,6 +198,33 @@ TEST_CASE("a SubTransformer is read, its lists of the active or of all layers") 
     CHECK(arch.decoder.cross_span[0] == 1);
     CHECK(arch.decoder.cross_span[1] == 3);
     CHECK(arch == hat::canonical(arch));
+}
+
+TEST_CASE("a SubTransformer may have a qkv width for each layer") {
+    const std::string enc = "encoder-qkv-dim-all-subtransformer", dec = "decoder-qkv-dim-all-subtransformer";
+    const auto one = hat::reference_subtransformer(parse(sub_text + enc + ": [8, 16, 12, 16]\n"));
+    CHECK(one.encoder.qkv[0] == 8);
+    CHECK(one.encoder.qkv[2] == 12);
+    CHECK(one.encoder.qkv[3] == 0);
+    CHECK(one.decoder.qkv[1] == 16);
+    const auto both =
+        hat::reference_subtransformer(parse(with(sub_text, "qkv-dim", enc + ": [8, 16, 12]") + dec + ": [4, 6]\n"));
+    CHECK(both.encoder == one.encoder);
+    CHECK(both.decoder.qkv[1] == 6);  // no qkv-dim is needed
+    const auto refused = [](const std::string& line, const std::string& message) {
+        fails([&] { return hat::reference_subtransformer(parse(sub_text + line + "\n")); }, message);
+    };
+    refused(enc + ": [32, 16, 8]",
+            "a.yml:14: key '" + enc + "': found 32, more than the SuperTransformer's 16 ('qkv-dim')");
+    refused(dec + ": [16, 0]", "a.yml:14: key '" + dec + "': found 0, expected at least 1");
+    refused(dec + ": [16]", "a.yml:14: key '" + dec +
+                                "' is a list of 1, expected a list of 2 (the layers of the SubTransformer) or of 3 "
+                                "(those of the SuperTransformer)");
+    refused(enc + ": [16, 9, 16]",
+            "a.yml:10: key 'encoder-self-attention-heads-all-subtransformer': found 2 heads, expected a divisor of the "
+            "qkv-dim 9 of layer 1");
+    fails([&] { return hat::reference_subtransformer(parse(with(sub_text, "qkv-dim", enc + ": [8, 16, 12]"))); },
+          "a.yml: key 'qkv-dim' is missing, expected a whole number");
 }
 
 TEST_CASE("a SubTransformer that cannot be is refused, naming file, line and key") {

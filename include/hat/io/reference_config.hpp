@@ -21,7 +21,7 @@
 
 namespace hat {
 
-/// Keys of the reference that mean something here; each is read by one of the functions below.
+/// Keys that mean something here: the reference's, and three of ours. Each is read by one of the functions below.
 inline constexpr std::array reference_keys = std::to_array<std::string_view>({
     // model
     "arch",
@@ -40,6 +40,10 @@ inline constexpr std::array reference_keys = std::to_array<std::string_view>({
     "encoder-attention-heads",
     "decoder-attention-heads",
     "qkv-dim",
+    // ours, in the style of the others: the reference's qkv width is the same everywhere
+    "qkv-choice",
+    "encoder-qkv-dim-all-subtransformer",
+    "decoder-qkv-dim-all-subtransformer",
     // design space
     "encoder-embed-choice",
     "decoder-embed-choice",
@@ -240,7 +244,7 @@ inline RuntimeArch reference_supertransformer(const YamlConfig& config) {
     return canonical(a);
 }
 
-/// The design space.
+/// The design space. `qkv-choice` makes the width of q, k and v elastic, layer by layer; without it, it is `qkv-dim`.
 inline RuntimeSpace reference_space(const YamlConfig& config) {
     struct Entry {
         std::vector<int> RuntimeAxes::*axis;
@@ -259,11 +263,13 @@ inline RuntimeSpace reference_space(const YamlConfig& config) {
         {&RuntimeAxes::decoder_heads, "decoder_heads", "decoder-self-attention-heads-choice", nullptr},
         {&RuntimeAxes::cross_heads, "cross_heads", "decoder-ende-attention-heads-choice", nullptr},
         {&RuntimeAxes::cross_span, "cross_span", "decoder-arbitrary-ende-attn-choice", nullptr},
+        {&RuntimeAxes::qkv, "qkv", "qkv-choice", "qkv-dim"},
     };
     RuntimeAxes axes;
     axes.qkv = {config.get<int>("qkv-dim")};
     for (const Entry& e : entries) {
         auto& axis = axes.*e.axis;
+        if (e.axis == &RuntimeAxes::qkv && !config.has(e.key)) continue;
         axis = config.get<std::vector<int>>(e.key);
         for (int& value : axis) {
             if (e.super) reference_detail::require_within(config, e.key, value, e.super);
@@ -273,18 +279,19 @@ inline RuntimeSpace reference_space(const YamlConfig& config) {
     try {
         return RuntimeSpace(axes);
     } catch (const invalid_value& bad) {
-        std::string key = "qkv-dim";
+        std::string key;
         for (const Entry& e : entries)
             if (e.name == detail::find_fault(axes).axis) key = e.key;
+        if (!config.has(key)) key = "qkv-dim";
         throw config.about(key, bad.what());
     }
 }
 
 /// The SubTransformer. Per-layer lists have an entry for each of its layers, or for each of the SuperTransformer's
-/// (`encoder-layers`, `decoder-layers`; 6 if not given), of which the first ones count.
+/// (`encoder-layers`, `decoder-layers`; 6 if not given), of which the first ones count. The lists of qkv widths may be
+/// left out: then they are `qkv-dim`.
 inline RuntimeArch reference_subtransformer(const YamlConfig& config) {
     RuntimeArch a;
-    const int qkv = reference_detail::at_least(config, "qkv-dim", 1);
     const auto side = [&](auto& stack, const std::string& name) {
         const auto number = [&](const std::string& key, const std::string& super) {
             const int value = reference_detail::at_least(config, key, 1);
@@ -306,29 +313,37 @@ inline RuntimeArch reference_subtransformer(const YamlConfig& config) {
                              (super_layers > layers
                                   ? " or of " + std::to_string(super_layers) + " (those of the SuperTransformer)"
                                   : ""));
-            for (std::size_t i = 0; i < layers; ++i) values[i] = check(key, list[i]);
+            for (std::size_t i = 0; i < layers; ++i) values[i] = check(key, list[i], i);
         };
-        const auto width = [&](const std::string& key, int value) {
-            if (value < 1) throw config.about(key, "found " + std::to_string(value) + ", expected at least 1");
-            reference_detail::require_within(config, key, value, name + "-ffn-embed-dim");
-            return value;
+        const auto width = [&](const std::string& super) {
+            return [&config, super](const std::string& key, int value, std::size_t) {
+                if (value < 1) throw config.about(key, "found " + std::to_string(value) + ", expected at least 1");
+                reference_detail::require_within(config, key, value, super);
+                return value;
+            };
         };
-        const auto heads = [&](const std::string& key, int value) {
-            if (value < 1 || qkv % value != 0)
+        const std::string qkv = name + "-qkv-dim-all-subtransformer";
+        if (config.has(qkv))
+            row(stack.qkv, qkv, width("qkv-dim"));
+        else
+            stack.qkv.fill(reference_detail::at_least(config, "qkv-dim", 1));
+        const auto heads = [&](const std::string& key, int value, std::size_t layer) {
+            if (value < 1 || stack.qkv[layer] % value != 0)
                 throw config.about(key, "found " + std::to_string(value) +
-                                            " heads, expected a divisor of the qkv-dim " + std::to_string(qkv));
+                                            " heads, expected a divisor of the qkv-dim " +
+                                            std::to_string(stack.qkv[layer]) +
+                                            (config.has(qkv) ? " of layer " + std::to_string(layer) : ""));
             return value;
         };
-        row(stack.ffn, name + "-ffn-embed-dim-all-subtransformer", width);
+        row(stack.ffn, name + "-ffn-embed-dim-all-subtransformer", width(name + "-ffn-embed-dim"));
         row(stack.self_heads, name + "-self-attention-heads-all-subtransformer", heads);
         if (name == "decoder") {
             row(stack.cross_heads, "decoder-ende-attention-heads-all-subtransformer", heads);
             row(stack.cross_span, "decoder-arbitrary-ende-attn-all-subtransformer",
-                [&](const std::string& key, int value) {
+                [&](const std::string& key, int value, std::size_t) {
                     return reference_detail::reference_span(config, key, value);
                 });
         }
-        stack.qkv.fill(qkv);
     };
     side(a.encoder, "encoder");
     side(a.decoder, "decoder");
