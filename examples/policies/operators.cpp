@@ -1,5 +1,4 @@
 // The three operators of the evolution, each of one's own.
-#include <algorithm>
 #include <hat/search/searcher.hpp>
 #include <hat/space/presets.hpp>
 #include <iostream>
