@@ -2,13 +2,17 @@
 /// \file
 /// The latency predictors the program knows by name, behind one type.
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <hat/core/error.hpp>
 #include <hat/core/executor.hpp>
+#include <hat/io/json.hpp>
 #include <hat/latency/dataset.hpp>
 #include <hat/latency/linear.hpp>
+#include <hat/latency/metrics.hpp>
 #include <hat/latency/mlp.hpp>
 #include <hat/latency/predicted.hpp>
 #include <hat/latency/predictor_file.hpp>
@@ -26,8 +30,9 @@
 
 namespace hat::cli {
 
-/// Names of --model: the paper's network, the same trained exactly as the reference does, and ridge regression on
-/// operation counts, which is the best from few rows.
+/// The predictors' names: an MLP of the paper's size on operation counts (on the paper's ten means where rows do not
+/// name their networks), the paper's own recipe, and ridge regression on operation counts, which is the best from few
+/// rows.
 inline const std::vector<std::string> predictor_names{"mlp", "mlp-paper", "linear"};
 
 /// How a predictor is made.
@@ -35,7 +40,7 @@ struct PredictorOptions {
     std::string model = "mlp";
     int qkv = 512;                 ///< width of q, k and v where the rows do not say
     MlpOptions mlp{};              ///< of "mlp"
-    MeanFeatures mean_features{};  ///< norms of the networks' features
+    MeanFeatures mean_features{};  ///< norms of the paper's features
     Milliseconds unit{0};          ///< of "mlp-paper": the reference's lat-norm; 0: the rows' mean
     std::uint64_t seed = 1;
 };
@@ -43,42 +48,50 @@ struct PredictorOptions {
 /// A trained predictor; as a latency policy it tells the milliseconds of an architecture.
 class Predictor {
 public:
-    using Mean = PredictedLatency<AnyRegressor, MeanFeatures>;
-    using Operations = PredictedLatency<AnyRegressor, OperationFeatures>;
-
     /// Fits the chosen rows. Throws invalid_value for an unknown model or no rows, not_finite.
     template <ExecutorPolicy E = Serial>
     static Predictor fit(const LatencyDataset& data, std::span<const std::size_t> rows, const PredictorOptions& o,
                          const E& executor = {}) {
+        if (std::find(predictor_names.begin(), predictor_names.end(), o.model) == predictor_names.end())
+            throw invalid_value("unknown latency predictor \"" + o.model + "\"");
+        if (rows.empty()) throw invalid_value("the latency predictor has no rows to learn from");
+        const bool paper = o.model == "mlp-paper", linear = o.model == "linear";
+        const bool named =
+            std::all_of(rows.begin(), rows.end(), [&](std::size_t r) { return !data.rows.at(r).arch.empty(); });
         Predictor out;
         out.qkv_ = o.qkv;
-        if (rows.empty()) throw invalid_value("the latency predictor has no rows to learn from");
-        if (o.model == "linear") {
-            const Operations shape;
-            std::vector<float> x;
-            for (const std::size_t r : rows) {
-                const auto one = shape.features.normalized(operations(data.rows.at(r), o.qkv));
-                x.insert(x.end(), one.begin(), one.end());
-            }
-            Ridge ridge;
-            ridge.fit(x, data.targets(rows));
-            out.value_ = Operations{std::move(ridge), shape.features, shape.unit};
-            return out;
-        }
-        const bool paper = o.model == "mlp-paper";
-        if (!paper && o.model != "mlp") throw invalid_value("unknown latency predictor \"" + o.model + "\"");
-        Milliseconds unit(1);
+        if (linear || (named && !paper))
+            out.value_ = Operations{};
+        else
+            out.value_ = Mean{{}, o.mean_features, Milliseconds(1)};
         if (paper) {
             const auto all = data.targets(rows);
-            unit = o.unit.count() > 0
-                       ? o.unit
-                       : Milliseconds(std::accumulate(all.begin(), all.end(), 0.0) / static_cast<double>(all.size()));
+            std::get<Mean>(out.value_).unit =
+                o.unit.count() > 0
+                    ? o.unit
+                    : Milliseconds(std::accumulate(all.begin(), all.end(), 0.0) / static_cast<double>(all.size()));
         }
-        MlpOptions options = paper ? MlpOptions::paper() : o.mlp;
-        options.seed = o.seed;
-        Mlp mlp(options);
-        mlp.fit(data.inputs(o.mean_features, rows), data.targets(rows, unit), executor);
-        out.value_ = Mean{std::move(mlp), o.mean_features, unit};
+        std::visit(
+            [&](auto& p) {
+                std::vector<float> x;
+                for (const std::size_t r : rows) {
+                    const auto one = out.inputs(p.features, data.rows.at(r));
+                    x.insert(x.end(), one.begin(), one.end());
+                }
+                const std::vector<float> y = data.targets(rows, p.unit);
+                if (linear) {
+                    Ridge ridge;
+                    ridge.fit(x, y);
+                    p.regressor = std::move(ridge);
+                } else {
+                    MlpOptions options = paper ? MlpOptions::paper() : o.mlp;
+                    options.seed = o.seed;
+                    Mlp mlp(options);
+                    mlp.fit(x, y, executor);
+                    p.regressor = std::move(mlp);
+                }
+            },
+            out.value_);
         return out;
     }
 
@@ -89,9 +102,12 @@ public:
     }
     /// The latency of a network that is known by its row in a dataset.
     double milliseconds(const LatencyRow& row) const {
-        if (const auto* mean = std::get_if<Mean>(&value_)) return value(*mean, mean->features.normalized(row.features));
-        const auto& p = std::get<Operations>(value_);
-        return value(p, p.features.normalized(operations(row, qkv_)));
+        return std::visit(
+            [&](const auto& p) {
+                const auto x = inputs(p.features, row);
+                return static_cast<double>(p.regressor.predict(std::span<const float>(x))) * p.unit.count();
+            },
+            value_);
     }
 
     /// Writes it, `notes` beside it. Throws bad_file.
@@ -109,14 +125,16 @@ public:
     }
 
 private:
-    /// A row that names its network tells the exact counts, others their averages.
-    static std::array<double, OperationFeatures::size> operations(const LatencyRow& row, int qkv) {
-        return row.arch.empty() ? OperationFeatures::raw(row.features, qkv)
-                                : OperationFeatures::raw(arch_from_text(row.arch));
+    using Mean = PredictedLatency<AnyRegressor, MeanFeatures>;
+    using Operations = PredictedLatency<AnyRegressor, OperationFeatures>;
+
+    std::array<float, MeanFeatures::size> inputs(const MeanFeatures& features, const LatencyRow& row) const {
+        return features.normalized(row.features);
     }
-    template <class P, std::size_t N>
-    static double value(const P& p, const std::array<float, N>& features) {
-        return static_cast<double>(p.regressor.predict(std::span<const float>(features))) * p.unit.count();
+    /// A row that names its network tells the exact counts, others their averages.
+    std::array<float, OperationFeatures::size> inputs(const OperationFeatures& features, const LatencyRow& row) const {
+        return features.normalized(row.arch.empty() ? OperationFeatures::raw(row.features, qkv_)
+                                                    : OperationFeatures::raw(arch_from_text(row.arch)));
     }
 
     std::variant<Mean, Operations> value_;
@@ -124,5 +142,27 @@ private:
 };
 
 static_assert(LatencyPolicy<Predictor, RuntimeArch>);
+
+/// How good a predictor is on rows it has not seen.
+struct Judgement {
+    std::vector<double> truth, predicted;  ///< milliseconds
+    RegressionReport report;
+
+    nlohmann::ordered_json metrics() const {
+        return {{"rmse_ms", report.rmse}, {"mape", report.mape},
+                {"r2", report.r2},        {"kendall_tau", report.kendall_tau},
+                {"mae_ms", report.mae},   {"spearman_rho", report.spearman_rho}};
+    }
+};
+
+inline Judgement judge(const Predictor& predictor, const LatencyDataset& data, std::span<const std::size_t> rows) {
+    Judgement out;
+    for (const std::size_t r : rows) {
+        out.truth.push_back(data.rows.at(r).total_ms());
+        out.predicted.push_back(predictor.milliseconds(data.rows.at(r)));
+    }
+    out.report = evaluate_regression(out.truth, out.predicted);
+    return out;
+}
 
 }  // namespace hat::cli

@@ -10,7 +10,6 @@
 #include <hat/io/reference_config.hpp>
 #include <hat/io/yaml.hpp>
 #include <hat/latency/dataset.hpp>
-#include <hat/latency/metrics.hpp>
 #include <hat/space/text.hpp>
 #include <iostream>
 #include <memory>
@@ -50,19 +49,7 @@ void fit(const Options& o) {
     PredictorOptions options = o.predictor;
     options.seed = o.seed;
     const Predictor predictor = Predictor::fit(data, train, options, ThreadPool(o.threads));
-    std::vector<double> truth, predicted;
-    for (const std::size_t r : test) {
-        truth.push_back(data.rows[r].total_ms());
-        predicted.push_back(predictor.milliseconds(data.rows[r]));
-    }
-    const RegressionReport report = evaluate_regression(truth, predicted);
-    nlohmann::ordered_json out;
-    out["rmse_ms"] = report.rmse;
-    out["mape"] = report.mape;
-    out["r2"] = report.r2;
-    out["kendall_tau"] = report.kendall_tau;
-    out["mae_ms"] = report.mae;
-    out["spearman_rho"] = report.spearman_rho;
+    nlohmann::ordered_json out = judge(predictor, data, test).metrics();
     out["model"] = options.model;
     out["train_rows"] = train.size();
     out["test_rows"] = test.size();
@@ -102,8 +89,8 @@ void add_predict(CLI::App& app) {
         ->capture_default_str();
     command
         ->add_option("--model", o->predictor.model,
-                     "mlp: the paper's network; mlp-paper: trained as the reference does; linear: ridge regression on "
-                     "operation counts, best with less than 200 rows")
+                     "mlp: a network of the paper's size; mlp-paper: the paper's features and training; linear: ridge "
+                     "regression on operation counts, best with less than 200 rows")
         ->check(CLI::IsMember(predictor_names))
         ->capture_default_str();
     command->add_option("--steps", o->predictor.mlp.steps, "Updates of the mlp at most")

@@ -5,9 +5,8 @@
 #include <hat/latency/dataset.hpp>
 #include <hat/latency/device.hpp>
 #include <hat/latency/meter.hpp>
-#include <hat/latency/metrics.hpp>
-#include <hat/latency/predictor_file.hpp>
 #include <hat/space/text.hpp>
+#include <predictors.hpp>
 #include <set>
 #include <stages/measuring.hpp>
 #include <support.hpp>
@@ -129,46 +128,22 @@ Json run_predict(const Project& project) {
     const auto dataset = LatencyDataset::load(project.latency_file());
     const std::size_t n = dataset.rows.size();
     const DatasetSplit split = split_rows(n, s.seed);
-    PredictedLatency<AnyRegressor, Predictor::Features> predictor;
-    if (s.predictor == "linear") {
-        predictor.regressor = Ridge{};
-    } else {
-        MlpOptions options = s.predictor == "mlp" ? MlpOptions{} : MlpOptions::paper();
-        options.seed = s.seed;
-        predictor.regressor = Mlp(options);
-    }
-    const auto median = [&] {
-        std::vector<double> v;
-        for (const auto& row : dataset.rows) v.push_back(row.total_ms());
-        std::nth_element(v.begin(), v.begin() + static_cast<std::ptrdiff_t>(n / 2), v.end());
-        return v[n / 2];
-    }();
-    predictor.unit = Milliseconds(median);
-    predictor.features = Predictor::Features{};
-    const auto inputs = [&](const std::vector<std::size_t>& rows) {
-        std::vector<float> x;
-        for (const std::size_t i : rows) {
-            const auto row = predictor.features(arch_from_text(dataset.rows[i].arch));
-            x.insert(x.end(), row.begin(), row.end());
-        }
-        return x;
-    };
     std::vector<std::size_t> fitted = split.train;
     fitted.insert(fitted.end(), split.validation.begin(), split.validation.end());
-    predictor.regressor.fit(inputs(fitted), dataset.targets(fitted, predictor.unit));
-    std::vector<double> truth, guess;
-    Json pairs = Json::array();
-    for (const std::size_t i : split.test) {
-        truth.push_back(dataset.rows[i].total_ms());
-        guess.push_back(predictor(arch_from_text(dataset.rows[i].arch)).count());
-        pairs.push_back({truth.back(), guess.back()});
-    }
-    const Json metrics = {{"rows", truth.size()},           {"rmse_ms", rmse(truth, guess)}, {"mae_ms", mae(truth, guess)},
-                          {"mape", mape(truth, guess)},     {"r2", r2(truth, guess)},        {"kendall_tau", kendall_tau(truth, guess)}};
-    save_predictor(project.predictor_file(), predictor, {{"model", s.predictor}, {"metrics", metrics.dump()}});
-    project.say("predictor (" + s.predictor + ") on " + std::to_string(truth.size()) + " held-out networks: RMSE " +
-                fixed(metrics.at("rmse_ms").get<double>(), 3) + " ms, MAPE " + fixed(metrics.at("mape").get<double>(), 2) +
-                " %, Kendall tau " + fixed(metrics.at("kendall_tau").get<double>(), 3));
+    const Predictor predictor = Predictor::fit(dataset, fitted,
+                                               {.model = s.predictor,
+                                                .mean_features = {s.search.feature_norm},
+                                                .unit = Milliseconds(s.search.lat_norm),
+                                                .seed = s.seed},
+                                               project.pool);
+    const Judgement judged = judge(predictor, dataset, split.test);
+    Json metrics = judged.metrics(), pairs = Json::array();
+    metrics["rows"] = judged.truth.size();
+    for (std::size_t i = 0; i < judged.truth.size(); ++i) pairs.push_back({judged.truth[i], judged.predicted[i]});
+    predictor.save(project.predictor_file(), {{"model", s.predictor}, {"metrics", metrics.dump()}});
+    project.say("predictor (" + s.predictor + ") on " + std::to_string(judged.truth.size()) + " held-out networks: RMSE " +
+                fixed(judged.report.rmse, 3) + " ms, MAPE " + fixed(judged.report.mape, 2) + " %, Kendall tau " +
+                fixed(judged.report.kendall_tau, 3));
     return {{"metrics", metrics}, {"pairs", pairs}, {"fitted", fitted.size()}};
 }
 

@@ -3,17 +3,10 @@
 
 #include <hat/decode/timed.hpp>
 #include <hat/latency/meter.hpp>
-#include <hat/latency/predictor_file.hpp>
-#include <hat/space/features.hpp>
 #include <memory>
 #include <stages/project.hpp>
 
 namespace hat::cli {
-
-// The predictor of a run: the operation counts of a network, to milliseconds.
-struct Predictor {
-    using Features = OperationFeatures;
-};
 
 MeterOptions meter_options(const Settings& settings);
 

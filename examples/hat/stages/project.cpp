@@ -125,7 +125,7 @@ Json stage_identity(const Settings& s, const std::string& stage) {
     if (stage == "measure") return {{"latency", s.latency_identity}, {"data", s.data_identity}};
     id["latency"] = s.latency_identity;
     id["search"] = s.search_identity;
-    if (stage == "predict") return {{"latency", s.latency_identity}, {"data", s.data_identity}, {"predictor", s.predictor}};
+    if (stage == "predict") return {{"latency", s.latency_identity}, {"data", s.data_identity}, {"predictor", s.search_identity.at("predictor")}};
     if (stage == "search") return id;
     id["sub"] = s.sub_identity;
     if (stage == "winner") return id;

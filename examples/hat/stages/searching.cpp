@@ -1,13 +1,13 @@
 // The evolutionary search under the latency limit.
 
 #include <hat/io/atomic_file.hpp>
-#include <hat/latency/predictor_file.hpp>
 #include <hat/search/searcher.hpp>
 #include <hat/search/state_file.hpp>
 #include <hat/space/text.hpp>
 #include <hat/train/batching.hpp>
 #include <hat/train/inherited_loss.hpp>
 #include <numeric>
+#include <predictors.hpp>
 #include <stages/measuring.hpp>
 #include <support.hpp>
 
@@ -16,7 +16,7 @@ namespace {
 
 struct RunPolicy : SearchDefaults {
     RuntimeSpace space;
-    PredictedLatency<AnyRegressor, Predictor::Features> latency;
+    Predictor latency;
     InheritedLoss fitness;
     ThreadPool executor;
     std::function<void(const hat::Progress&)> observer;
@@ -52,7 +52,7 @@ Json run_search(const Project& project) {
     Progress progress("search", budget.iterations + 1, project.quiet);
     RunPolicy policy{{},
                      s.space(),
-                     load_predictor<Predictor::Features>(project.predictor_file()),
+                     Predictor::load(project.predictor_file()),
                      InheritedLoss(super.weights, std::move(validation), s.super_recipe.label_smoothing),
                      project.pool,
                      nullptr};

@@ -1,12 +1,10 @@
 #include <stages/settings.hpp>
 
 #include <hat/model/model_file.hpp>
+#include <predictors.hpp>
 
 namespace hat::cli {
 namespace {
-
-
-
 
 std::size_t count(const YamlConfig& config, const std::string& key, std::size_t otherwise, std::size_t least = 1) {
     const auto value = config.get_or<long>(key, static_cast<long>(otherwise));
@@ -120,7 +118,7 @@ Settings read_settings(const std::vector<std::string>& names) {
                              static_cast<std::size_t>(config.has("arch") ? reference_sentence_length(config) : 30));
     s.latency_beam = count(config, "latency-beam", s.latency_beam);
     s.latency_threads = count(config, "latency-threads", s.latency_threads);
-    s.predictor = one_of(config, "predictor", s.predictor, {"mlp", "mlp-paper", "linear"});
+    s.predictor = one_of(config, "predictor", s.predictor, predictor_names);
 
     if (config.has("latency-constraint")) {
         s.search = reference_search(config);
@@ -133,6 +131,7 @@ Settings read_settings(const std::vector<std::string>& names) {
                                 "valid-cnt-max", "feature-norm", "lat-norm", "ckpt-path", "restore-file", "write-config-path"})
             (void)config.has(key);
     }
+    if (!config.has("lat-norm")) s.search.lat_norm = 0;  // the rows' mean
     s.latency_fraction = config.get_or<double>("latency-fraction", s.latency_fraction);
     if (!(s.latency_fraction > 0)) throw config.problem("latency-fraction", "a positive number");
     s.search_sentences = count(config, "search-sentences", 0, 0);
@@ -171,6 +170,10 @@ Settings read_settings(const std::vector<std::string>& names) {
                          {"fraction", s.latency_fraction},
                          {"sentences", s.search_sentences},
                          {"seed", s.seed}};
+    if (s.predictor == "mlp-paper")
+        s.search_identity["predictor"] = {{"model", s.predictor},
+                                          {"feature_norm", s.search.feature_norm},
+                                          {"lat_norm", s.search.lat_norm}};
     s.sub_identity = {{"recipe", recipe_json(s.sub_recipe)}, {"seed", s.seed}, {"average", s.average_checkpoints}};
     return s;
 }
