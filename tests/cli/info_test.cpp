@@ -74,6 +74,8 @@ TEST_CASE("info describes the machine, texts, models, reports and folders") {
     CHECK(model.status == 0);
     CHECK(contains(model.out, "decoder: width 8, 1 layer"));
     CHECK(contains(model.out, "7 source, 7 target"));
+    // embedding 7 x 8; 3 attentions of 4 x 8 x 8 + 4 x 8, 2 FFNs of 2 x 8 x 16 + 16 + 8, a norm of 16 each
+    CHECK(contains(model.out, "parameters:         1.56 k, embeddings included\n"));
 
     const Outcome nothing = run_hat({"info", folder.path.string()});
     CHECK(nothing.status == 1);

@@ -66,8 +66,10 @@ void print_arch(const RuntimeArch& arch) {
     line("FLOPs", count_text(static_cast<double>(c.flops)) + " for 30 + 30 tokens, without the output layer");
 }
 
-void print_weights(const TransformerConfig& config, std::size_t params, std::uint64_t bytes,
-                   const std::map<std::string, std::string>& notes) {
+void print_weights(const WeightLayout& layout, std::uint64_t bytes, const std::map<std::string, std::string>& notes) {
+    const TransformerConfig& config = layout.config();
+    std::size_t params = 0;
+    for (const auto& t : layout.tensors()) params += t.size;
     const char* const sharing[] = {"separate", "decoder input and output are one", "all are one"};
     line("vocabulary",
          std::to_string(config.source_vocab) + " source, " + std::to_string(config.target_vocab) + " target");
@@ -80,7 +82,7 @@ void print_weights(const TransformerConfig& config, std::size_t params, std::uin
 void print_model(const fs::path& path) {
     const Model model = load_model(path);
     line("kind", "model");
-    print_weights(model.weights.config(), model.weights.values().size(), fs::file_size(path), model.notes);
+    print_weights(model.weights.layout(), fs::file_size(path), model.notes);
     print_arch(model.arch);
 }
 
@@ -90,9 +92,7 @@ void print_quantized(const fs::path& path) {
     line("kind",
          "quantized model, " + std::to_string(model.how.bits) + " bits" +
              (model.how.group_rows ? ", a codebook for " + std::to_string(model.how.group_rows) + " rows" : ""));
-    std::size_t params = 0;
-    for (const auto& t : model.layout->tensors()) params += t.size;
-    print_weights(model.layout->config(), params, fs::file_size(path), notes);
+    print_weights(*model.layout, fs::file_size(path), notes);
     print_arch(model.arch);
 }
 
