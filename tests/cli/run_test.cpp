@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cli/program.hpp>
+#include <filesystem>
 #include <hat/io/atomic_file.hpp>
 #include <hat/io/json.hpp>
 #include <hat/io/reference_config.hpp>
@@ -121,10 +122,11 @@ TEST_CASE("run goes from text to a report and usable models, and does nothing tw
     CHECK(hat::load_json(tiny.dir + "/state.json") == state);
 }
 
-TEST_CASE("the qkv width may be elastic, from the measurements to the model") {
+TEST_CASE("the qkv width may be elastic, from the measurements to the model, and norms may come first") {
     const TinyRun tiny;
     const std::string extra = (tiny.folder / "elastic.yml").string();
-    hat::write_file_atomically(extra, "qkv-choice: [32, 16, 8]\n");
+    hat::write_file_atomically(
+        extra, "qkv-choice: [32, 16, 8]\nencoder-normalize-before: True\ndecoder-normalize-before: True\n");
     const auto hat = [&](const std::string& command) { return tiny.hat(command, {"--config", extra}); };
     for (const char* command : {"data", "train", "measure", "search"}) {
         const Outcome run = hat(command);
@@ -142,6 +144,11 @@ TEST_CASE("the qkv width may be elastic, from the measurements to the model") {
     REQUIRE(hat("run").status == 0);
     const hat::Model winner = hat::load_model(tiny.dir + "/winner/model/model.safetensors");
     CHECK(space.contains(winner.arch));
+    // the final norms of the two sides count, too
+    std::size_t params = 0;
+    for (const auto& tensor : winner.weights.layout().tensors()) params += tensor.size;
+    const hat::Json evaluated = hat::load_json(tiny.dir + "/state.json").at("stages").at("evaluate").at("results");
+    CHECK(evaluated.at("models").at("winner").at("total_params") == params);
     const Outcome translation =
         run_hat({"translate", "--model", tiny.dir + "/winner/quantized", "--input", (tiny.folder / "test.en").string()});
     CHECK(translation.status == 0);
@@ -157,6 +164,22 @@ TEST_CASE("the same seed trains the same SuperTransformer, for any number of thr
     REQUIRE(run_hat({"train", "--config", b.config, "--dir", b.dir, "--threads", "3"}).status == 0);
     const std::string model = "/super/model/model.safetensors";
     CHECK(hat::read_file(a.dir + model) == hat::read_file(b.dir + model));
+}
+
+TEST_CASE("a checkpoint of a training on other text is refused") {
+    const TinyRun tiny;
+    for (const char* command : {"data", "train"}) REQUIRE(tiny.hat(command).status == 0);
+    for (const char* side : {"train.en", "train.de"}) {  // one sentence pair fewer
+        const std::string text = hat::read_file(tiny.folder / side);
+        hat::write_file_atomically(tiny.folder / side, text.substr(text.find('\n') + 1));
+    }
+    std::filesystem::remove(tiny.dir + "/state.json");
+    REQUIRE(tiny.hat("data").status == 0);
+    const Outcome run = tiny.hat("train");
+    CHECK(run.status == 1);
+    CHECK(contains(run.err, "/run/super/update_00000030/state.json: this is a checkpoint of another data: data.train is \"crc32 "));
+    REQUIRE(tiny.hat("run", {"--from", "super", "--estimate"}).status == 0);  // forgets it
+    CHECK(tiny.hat("train").status == 0);
 }
 
 TEST_CASE("stages say what they need, and bad settings name file, line and key") {

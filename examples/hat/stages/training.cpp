@@ -1,5 +1,6 @@
 // The three trainings: the SuperTransformer, the winner and the baseline.
 
+#include <hat/io/atomic_file.hpp>
 #include <hat/model/extract.hpp>
 #include <hat/train/average.hpp>
 #include <hat/train/batching.hpp>
@@ -35,6 +36,14 @@ TrainingData training_data(const Project& project, const TrainingRecipe& recipe)
     const Batches validation(std::move(valid.source), std::move(valid.target),
                              {.max_tokens = std::max<std::size_t>(tokens, 4096), .too_long = BatchOptions::TooLong::drop});
     return {std::move(batches), all_batches(validation)};
+}
+
+// What the batches are: checkpoints of a training on others are not resumed.
+Json data_identity(const Project& project, const TrainingRecipe& recipe) {
+    const auto hash = [&](const std::string& part) {
+        return "crc32 " + std::to_string(crc32(read_file(project.data(part + ".safetensors"))));
+    };
+    return {{"train", hash("train")}, {"valid", hash("valid")}, {"max_tokens", recipe.max_tokens}};
 }
 
 Json history_json(const TrainingState& state) {
@@ -75,7 +84,9 @@ Json train(const Project& project, const std::string& name, Weights<float>& weig
         for (const auto& [network, loss] : h.valid) text += ", valid " + network + " nll " + fixed(loss.nll, 3);
         project.say(text + (best ? " (best)" : ""));
     };
-    Trainer trainer(weights, make_task(source, data.validation), options, project.pool);
+    TrainingTask task = make_task(source, data.validation);
+    task.identity["data"] = data_identity(project, recipe);
+    Trainer trainer(weights, std::move(task), options, project.pool);
     const TrainingResult result = trainer.run(observer);
     if (result.end == TrainingEnd::stopped)
         throw interrupted(name + " stopped after update " + std::to_string(result.state.update) +
