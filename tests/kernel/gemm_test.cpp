@@ -31,11 +31,9 @@ void oracle(Sheet<T>& c, std::size_t k, A&& a, B&& b, const hat::Epilogue<T>& en
         for (std::size_t j = 0; j < c.cols; ++j) {
             T sum = end.accumulate ? c(i, j) : T(0);
             for (std::size_t kk = 0; kk < k; ++kk) sum = step(a(i, kk), b(kk, j), sum);
-            if (!end.accumulate) {
-                if (end.bias) sum = sum + end.bias[j];
-                if (end.relu && sum < T(0)) sum = T(0);
-                sum = sum * end.scale;
-            }
+            if (end.bias) sum = sum + end.bias[j];
+            if (end.relu && sum < T(0)) sum = T(0);
+            sum = sum * end.scale;
             c(i, j) = sum;
         }
 }
@@ -54,6 +52,7 @@ std::vector<Shape> shapes() {
             for (const std::size_t k : {std::size_t{1}, std::size_t{7}, std::size_t{64}}) all.push_back({m, n, k});
     for (const std::size_t k : {std::size_t{511}, std::size_t{512}, std::size_t{513}, std::size_t{1100}})
         for (const std::size_t m : {std::size_t{1}, std::size_t{2}, std::size_t{17}}) all.push_back({m, 8 * w + 5, k});
+    all.push_back({3 * r + 1, 2 * w + 1, 1024});  // rows a page apart
     all.push_back({8 * r + 5, 6 * w + 1, 33});    // several blocks of rows
     all.push_back({hat::tile_rows<T> * 8, 1, 2});
     all.push_back({5, 700, 300});
@@ -70,7 +69,8 @@ TEST_CASE_TEMPLATE("a product is one chain of fused multiply-adds per output, bi
         CAPTURE(s.n);
         CAPTURE(s.k);
         for (const std::size_t pad : {std::size_t{0}, std::size_t{5}}) {
-            const Sheet<T> a(s.m, s.k, pad, rng), b(s.k, s.n, pad, rng), bias(1, s.n, 0, rng), start(s.m, s.n, pad, rng);
+            const Sheet<T> a(s.m, s.k, pad, rng), b(s.k, s.n, pad, rng), bias(1, s.n, 0, rng),
+                start(s.m, s.n, pad, rng);
             Sheet<T> bt(s.n, s.k, pad);
             for (std::size_t j = 0; j < s.n; ++j)
                 for (std::size_t kk = 0; kk < s.k; ++kk) bt(j, kk) = b(kk, j);
@@ -78,14 +78,18 @@ TEST_CASE_TEMPLATE("a product is one chain of fused multiply-adds per output, bi
             const auto panels = hat::pack_plain<T>(four, b.view(), memory.data());
             const auto panels_t = hat::pack_transposed<T>(hat::Serial{}, bt.view(), memory_t.data());
             CHECK(memory == memory_t);
-            const std::array<hat::Epilogue<T>, 5> ends{
-                hat::Epilogue<T>{}, {.bias = bias.data.data()}, {.bias = bias.data.data(), .relu = true},
-                {.bias = bias.data.data(), .scale = T(0.3)}, {.accumulate = true}};
+            const std::array<hat::Epilogue<T>, 6> ends{hat::Epilogue<T>{},
+                                                       {.bias = bias.data.data()},
+                                                       {.bias = bias.data.data(), .relu = true},
+                                                       {.bias = bias.data.data(), .scale = T(0.3)},
+                                                       {.accumulate = true},
+                                                       {.bias = bias.data.data(), .relu = true, .accumulate = true}};
             for (std::size_t e = 0; e < ends.size(); ++e) {
                 CAPTURE(e);
                 Sheet<T> expected = start, found = start, threaded = start;
-                oracle(expected, s.k, [&](auto i, auto kk) { return a(i, kk); }, [&](auto kk, auto j) { return b(kk, j); },
-                       ends[e]);
+                oracle(
+                    expected, s.k, [&](auto i, auto kk) { return a(i, kk); }, [&](auto kk, auto j) { return b(kk, j); },
+                    ends[e]);
                 hat::multiply<T>(hat::Serial{}, a.view(), panels, found.view(), ends[e]);
                 hat::multiply<T>(four, a.view(), panels_t, threaded.view(), ends[e]);
                 CHECK(found == expected);
@@ -105,13 +109,12 @@ TEST_CASE_TEMPLATE("a product with a transposed left side adds the same chains",
         CAPTURE(s.n);
         CAPTURE(s.k);
         const Sheet<T> at(s.k, s.m, 3, rng), b(s.k, s.n, 1, rng), start(s.m, s.n, 2, rng);
-        std::vector<T> memory(hat::Panels<T>::elements(s.n, s.k));
-        const auto panels = hat::pack_plain<T>(hat::Serial{}, b.view(), memory.data());
         Sheet<T> expected = start, found = start, threaded = start;
-        oracle(expected, s.k, [&](auto i, auto kk) { return at(kk, i); }, [&](auto kk, auto j) { return b(kk, j); },
-               hat::Epilogue<T>{.accumulate = true});
-        hat::multiply_transposed<T>(hat::Serial{}, at.view(), panels, found.view());
-        hat::multiply_transposed<T>(four, at.view(), panels, threaded.view());
+        oracle(
+            expected, s.k, [&](auto i, auto kk) { return at(kk, i); }, [&](auto kk, auto j) { return b(kk, j); },
+            hat::Epilogue<T>{.accumulate = true});
+        hat::multiply_transposed<T>(hat::Serial{}, at.view(), b.view(), found.view());
+        hat::multiply_transposed<T>(four, at.view(), b.view(), threaded.view());
         CHECK(found == expected);
         CHECK(threaded == expected);
         CHECK(found.padding_untouched());

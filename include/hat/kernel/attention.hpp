@@ -54,6 +54,10 @@ void small_multiply(std::size_t m, std::size_t n, std::size_t k, const T* a, std
                     const T* right, std::size_t k_step, std::size_t n_step, T* c, std::size_t c_row) {
     constexpr std::size_t w = tile_columns<T>;
     const std::size_t panels = (n + w - 1) / w;
+    if (n_step == 1 && n % w == 0) {  // in panels as it stands
+        multiply_panels<T>(m, k, a, a_row, a_col, {right, n, k, k_step, w}, 0, panels, c, c_row, {});
+        return;
+    }
     T* packed = thread_scratch<T>(2, Panels<T>::elements(n, k));
     for (std::size_t p = 0; p < panels; ++p) pack_panel<T>(right, k_step, n_step, n, k, p, packed + p * k * w);
     multiply_panels<T>(m, k, a, a_row, a_col, {packed, n, k}, 0, panels, c, c_row, {});

@@ -15,13 +15,13 @@
 
 namespace hat {
 
-/// What happens to a product before it is stored: c = scale * relu(product + bias), or c += product.
+/// What happens to a product before it is stored: c = scale * relu(product + bias).
 template <class T>
 struct Epilogue {
-    const T* bias = nullptr;   ///< one number per output column
+    const T* bias = nullptr;  ///< one number per output column
     bool relu = false;
-    T scale = T(1);            ///< multiplies last
-    bool accumulate = false;   ///< the chain starts from c instead of zero; excludes the other options
+    T scale = T(1);           ///< multiplies last
+    bool accumulate = false;  ///< the chain starts from c instead of zero
 };
 
 /// Register block of a product: tile_rows x (2 vectors) accumulators.
@@ -30,12 +30,14 @@ inline constexpr std::size_t tile_columns = 2 * simd::width<T>;
 template <class T>
 inline constexpr std::size_t tile_rows = simd::registers == 32 ? 14 : 6;
 
-/// The right operand of a product, K x N, in panels of tile_columns<T> columns: element (k, n) lies at
-/// data[(n / w) * k_size * w + k * w + n % w], w = tile_columns<T>; missing columns of the last panel are zero.
+/// The right operand of a product, K x N, in panels of w = tile_columns<T> columns: element (k, n) lies at
+/// data[(n / w) * panel + k * step + n % w]; missing columns of the last panel are zero. Packed panels are dense; a
+/// plain matrix whose width is a multiple of w is in panels as it stands (step = its stride, panel = w).
 template <class T>
 struct Panels {
     const T* data = nullptr;
     std::size_t n = 0, k = 0;
+    std::size_t step = tile_columns<T>, panel = k * tile_columns<T>;
 
     static std::size_t elements(std::size_t n, std::size_t k) {
         return (n + tile_columns<T> - 1) / tile_columns<T> * tile_columns<T> * k;
@@ -46,7 +48,8 @@ namespace detail {
 
 /// Panel p of the K x N operand whose element (k, n) is b[k * k_step + n * n_step].
 template <class T>
-void pack_panel(const T* b, std::size_t k_step, std::size_t n_step, std::size_t n, std::size_t k, std::size_t p, T* out) {
+void pack_panel(const T* b, std::size_t k_step, std::size_t n_step, std::size_t n, std::size_t k, std::size_t p,
+                T* out) {
     constexpr std::size_t w = tile_columns<T>;
     const std::size_t first = p * w, columns = std::min(w, n - first);
     const T* in = b + first * n_step;
@@ -54,30 +57,25 @@ void pack_panel(const T* b, std::size_t k_step, std::size_t n_step, std::size_t 
         for (std::size_t i = 0; i < k; ++i) {
             const T* row = in + i * k_step;
             T* to = out + i * w;
-            std::size_t j = 0;
-            for (; j + simd::width<T> <= columns; j += simd::width<T>) simd::store(to + j, simd::load(row + j));
-            for (; j < columns; ++j) to[j] = row[j];
-            for (; j < w; ++j) to[j] = T(0);
+            for (std::size_t j = 0; j < w; j += simd::width<T>)
+                simd::store(to + j, j + simd::width<T> <= columns ? simd::load(row + j)
+                                    : j < columns                 ? simd::load_partial(row + j, columns - j)
+                                                                  : simd::zero<T>());
         }
     } else {
-        constexpr std::size_t block = 64;  // rows of k per pass: the panel's block stays in the first cache
-        for (std::size_t i0 = 0; i0 < k; i0 += block) {
-            const std::size_t i1 = std::min(k, i0 + block);
-            for (std::size_t j = 0; j < columns; ++j) {
-                const T* column = in + j * n_step;
-                for (std::size_t i = i0; i < i1; ++i) out[i * w + j] = column[i * k_step];
-            }
-            for (std::size_t i = i0; i < i1; ++i)
-                for (std::size_t j = columns; j < w; ++j) out[i * w + j] = T(0);
-        }
+        constexpr std::size_t v = simd::width<T>;
+        for (std::size_t i = 0; i < k; i += v)
+            for (std::size_t j = 0; j < w; j += v)
+                simd::transpose(j < columns ? in + j * n_step + i : in, n_step,
+                                j < columns ? std::min(v, columns - j) : 0, std::min(v, k - i), out + i * w + j, w);
     }
 }
 
-/// R rows times P panels, k steps. `a` has strides (a_row, a_col); `b` is the first panel, the next one is `panel`
-/// elements further. With `load`, the chains continue from c.
+/// R rows times P panels, k steps. `a` has strides (a_row, a_col); `b` is the first panel: its rows are `b_step`
+/// elements apart, the next one begins `panel` elements further. With `load`, the chains continue from c.
 template <std::size_t R, std::size_t P, class T>
-void tile(std::size_t k, const T* a, std::size_t a_row, std::size_t a_col, const T* b, std::size_t panel, T* c,
-          std::size_t c_row, std::size_t columns, bool load, const Epilogue<T>* end) {
+void tile(std::size_t k, const T* a, std::size_t a_row, std::size_t a_col, const T* b, std::size_t b_step,
+          std::size_t panel, T* c, std::size_t c_row, std::size_t columns, bool load, const Epilogue<T>* end) {
     using V = simd::Vec<T>;
     constexpr std::size_t W = simd::width<T>, C = 2 * P;
     V acc[R][C];
@@ -104,8 +102,19 @@ void tile(std::size_t k, const T* a, std::size_t a_row, std::size_t a_col, const
     const T* row[R];
 #pragma GCC unroll 16
     for (std::size_t i = 0; i < R; ++i) row[i] = a + i * a_row;
+    // few rows stream b from memory: the hardware's prefetchers stop at every page. Many rows: c is what comes cold.
+    constexpr bool stream = R <= tile_rows<T> / 2;
+    constexpr std::size_t ahead = 2048 / sizeof(T);
+    if (!stream && k >= 128)
+#pragma GCC unroll 16
+        for (std::size_t i = 0; i < R; ++i)
+#pragma GCC unroll 16
+            for (std::size_t j = 0; j < C; ++j) __builtin_prefetch(c + i * c_row + j * W, 1);
     std::size_t step = 0;
-    for (std::size_t kk = 0; kk < k; ++kk, step += a_col, b += 2 * W) {
+    for (std::size_t kk = 0; kk < k; ++kk, step += a_col, b += b_step) {
+        if constexpr (stream)
+#pragma GCC unroll 16
+            for (std::size_t j = 0; j < C; ++j) __builtin_prefetch(b + at(j) + ahead);
         V right[C];
 #pragma GCC unroll 16
         for (std::size_t j = 0; j < C; ++j) right[j] = simd::load(b + at(j));
@@ -116,7 +125,7 @@ void tile(std::size_t k, const T* a, std::size_t a_row, std::size_t a_col, const
             for (std::size_t j = 0; j < C; ++j) acc[i][j] = simd::fma(left, right[j], acc[i][j]);
         }
     }
-    if (end && !end->accumulate) {
+    if (end) {
 #pragma GCC unroll 16
         for (std::size_t j = 0; j < C; ++j) {
             const std::size_t n = partial(j);
@@ -155,48 +164,76 @@ void tile(std::size_t k, const T* a, std::size_t a_row, std::size_t a_col, const
 
 /// tile<R, P> for R = 1 .. tile_rows, as a table. Few rows take several panels at once to fill the pipelines.
 template <class T>
-using Tile = void (*)(std::size_t, const T*, std::size_t, std::size_t, const T*, std::size_t, T*, std::size_t,
-                      std::size_t, bool, const Epilogue<T>*);
+using Tile = void (*)(std::size_t, const T*, std::size_t, std::size_t, const T*, std::size_t, std::size_t, T*,
+                      std::size_t, std::size_t, bool, const Epilogue<T>*);
 template <class T>
 inline constexpr std::array<Tile<T>, tile_rows<T>> tiles = []<std::size_t... I>(std::index_sequence<I...>) {
     return std::array<Tile<T>, sizeof...(I)>{&tile<I + 1, 1, T>...};
-}(std::make_index_sequence<tile_rows<T>>{});
+}
+(std::make_index_sequence<tile_rows<T>>{});
 /// Rows up to which four panels are taken at once.
 template <class T>
 inline constexpr std::size_t wide_rows = simd::registers == 32 ? 2 : 1;
+
+/// Memory of the calling thread for packing; slot 0: right operands, 1: left operands, 2..: kernels' own.
+template <class T>
+T* thread_scratch(std::size_t slot, std::size_t n) {
+    thread_local std::array<AlignedBuffer<T>, 8> buffers;
+    buffers[slot].reset(n);
+    return buffers[slot].data();
+}
+
+/// Steps of k that a block of a product takes at once: a panel's part then stays in the second cache.
+inline constexpr std::size_t k_block = 512;
 
 /// c[m x n] (+)= a[m x k] b for panels [first_panel, last_panel), one thread. K is cut into blocks that reload the
 /// accumulators: the chains stay whole.
 template <class T>
 void multiply_panels(std::size_t m, std::size_t k, const T* a, std::size_t a_row, std::size_t a_col, const Panels<T>& b,
                      std::size_t first_panel, std::size_t last_panel, T* c, std::size_t c_row, const Epilogue<T>& end) {
-    constexpr std::size_t w = tile_columns<T>, k_block = 512;
+    constexpr std::size_t w = tile_columns<T>;
     if (k == 0) {
         // an empty chain is zero
-        Epilogue<T> none = end;
-        for (std::size_t i = 0; i < m && !end.accumulate; ++i)
+        for (std::size_t i = 0; i < m; ++i)
             for (std::size_t j = first_panel * w; j < std::min(b.n, last_panel * w); ++j) {
-                T v = none.bias ? none.bias[j] : T(0);
-                if (none.relu && v < T(0)) v = T(0);
-                c[i * c_row + j] = v * none.scale;
+                T v = (end.accumulate ? c[i * c_row + j] : T(0)) + (end.bias ? end.bias[j] : T(0));
+                if (end.relu && v < T(0)) v = T(0);
+                c[i * c_row + j] = v * end.scale;
             }
         return;
     }
-    for (std::size_t k0 = 0; k0 < k; k0 += k_block) {
-        const std::size_t steps = std::min(k_block, k - k0);
+    // a block of the left operand is copied where reading it in place would miss the cache: when it is read across
+    // its rows, or when its rows lie a multiple of a page apart and fight for the same cache sets
+    const bool across = a_row == 1 && m > 2 * tile_rows<T>;
+    const bool colliding = a_col == 1 && m > 2 * tile_rows<T> && a_row * sizeof(T) % 4096 == 0;
+    const std::size_t block = m <= tile_rows<T> ? k : k_block;  // one tile of rows reads b once: nothing to keep
+    for (std::size_t k0 = 0; k0 < k; k0 += block) {
+        const std::size_t steps = std::min(block, k - k0);
         const bool last = k0 + steps == k, load = k0 > 0 || end.accumulate;
+        const T* left = a + k0 * a_col;
+        std::size_t left_row = a_row, left_col = a_col;
+        if (across || colliding) {
+            left_row = across ? 1 : steps + 16;
+            left_col = across ? m : 1;
+            T* copy = thread_scratch<T>(1, across ? steps * m : m * left_row);
+            if (across)
+                for (std::size_t i = 0; i < steps; ++i) std::copy_n(left + i * a_col, m, copy + i * m);
+            else
+                for (std::size_t i = 0; i < m; ++i) std::copy_n(left + i * a_row, steps, copy + i * left_row);
+            left = copy;
+        }
         for (std::size_t p = first_panel; p < last_panel;) {
             const std::size_t columns = std::min(w, b.n - p * w);
-            const T* right = b.data + p * w * b.k + k0 * w;
+            const T* right = b.data + p * b.panel + k0 * b.step;
             Epilogue<T> here = end;
             if (here.bias) here.bias += p * w;
             if (m <= wide_rows<T> && last_panel - p >= 4) {
                 const std::size_t wide = std::min(4 * w, b.n - p * w);
                 if (m == 1)
-                    tile<1, 4, T>(steps, a + k0 * a_col, a_row, a_col, right, w * b.k, c + p * w, c_row, wide, load,
+                    tile<1, 4, T>(steps, left, left_row, left_col, right, b.step, b.panel, c + p * w, c_row, wide, load,
                                   last ? &here : nullptr);
                 else if constexpr (wide_rows<T> >= 2)
-                    tile<2, 4, T>(steps, a + k0 * a_col, a_row, a_col, right, w * b.k, c + p * w, c_row, wide, load,
+                    tile<2, 4, T>(steps, left, left_row, left_col, right, b.step, b.panel, c + p * w, c_row, wide, load,
                                   last ? &here : nullptr);
                 p += 4;
                 continue;
@@ -206,21 +243,13 @@ void multiply_panels(std::size_t m, std::size_t k, const T* a, std::size_t a_row
             std::size_t i = 0;
             for (std::size_t t = 0; t < count; ++t) {
                 const std::size_t rows = m / count + (t < m % count ? 1 : 0);
-                tiles<T>[rows - 1](steps, a + i * a_row + k0 * a_col, a_row, a_col, right, 0, c + i * c_row + p * w, c_row,
-                                   columns, load, last ? &here : nullptr);
+                tiles<T>[rows - 1](steps, left + i * left_row, left_row, left_col, right, b.step, b.panel,
+                                   c + i * c_row + p * w, c_row, columns, load, last ? &here : nullptr);
                 i += rows;
             }
             ++p;
         }
     }
-}
-
-/// Memory of the calling thread for packing; slot 0: right operands, 1: left operands, 2..: kernels' own.
-template <class T>
-T* thread_scratch(std::size_t slot, std::size_t n) {
-    thread_local std::array<AlignedBuffer<T>, 8> buffers;
-    buffers[slot].reset(n);
-    return buffers[slot].data();
 }
 
 }  // namespace detail
@@ -251,16 +280,18 @@ template <class T, ExecutorPolicy E>
 void multiply(const E& executor, View<const T> a, const Panels<T>& b, View<T> c, const Epilogue<T>& end = {}) {
     const std::size_t m = a.rows, k = a.cols, panels = (b.n + tile_columns<T> - 1) / tile_columns<T>;
     if (m == 0 || b.n == 0) return;
-    // pieces: blocks of rows, and of panels when there are few rows; about 2M multiply-adds each
-    const std::size_t row_block = tile_rows<T> * 8;
-    const std::size_t row_blocks = (m + row_block - 1) / row_block;
-    const std::size_t work = std::min(m, row_block) * k * tile_columns<T>;
-    std::size_t group = std::max<std::size_t>(1, (std::size_t{1} << 21) / std::max<std::size_t>(1, work));
-    group = (group + 3) / 4 * 4;
+    // pieces: blocks of rows and of panels; with few rows, panels worth about 2M multiply-adds
+    const std::size_t row_block = tile_rows<T> * 8, row_blocks = (m + row_block - 1) / row_block;
+    std::size_t group = 16;
+    if (m <= 2 * tile_rows<T>) {
+        const std::size_t work = std::max<std::size_t>(1, m * k * tile_columns<T>);
+        group = ((std::size_t{1} << 21) / work + 4) / 4 * 4;
+    }
     const std::size_t groups = (panels + group - 1) / group;
     const auto piece = [&](std::size_t i) {
         const std::size_t r = i / groups * row_block, p = i % groups * group, rows = std::min(row_block, m - r);
-        detail::multiply_panels<T>(rows, k, a.row(r), a.stride, 1, b, p, std::min(panels, p + group), c.row(r), c.stride, end);
+        detail::multiply_panels<T>(rows, k, a.row(r), a.stride, 1, b, p, std::min(panels, p + group), c.row(r),
+                                   c.stride, end);
     };
     if (row_blocks * groups == 1)
         piece(0);
@@ -268,31 +299,23 @@ void multiply(const E& executor, View<const T> a, const Panels<T>& b, View<T> c,
         executor(row_blocks * groups, piece);
 }
 
-/// c[M x N] += a^T b for a[K x M], b packed: the gradient of weights. a is packed in pieces.
+/// c[M x N] += a^T b for a[K x M] and b[K x N]: the gradient of weights. b is packed block by block of its rows.
 template <class T, ExecutorPolicy E>
-void multiply_transposed(const E& executor, View<const T> a, const Panels<T>& b, View<T> c) {
-    const std::size_t m = a.cols, k = a.rows, panels = (b.n + tile_columns<T> - 1) / tile_columns<T>;
-    if (m == 0 || b.n == 0) return;
-    constexpr std::size_t k_block = 512;
-    const std::size_t row_block = tile_rows<T> * 4, row_blocks = (m + row_block - 1) / row_block;
-    const std::size_t work = row_block * k * tile_columns<T>;
-    const std::size_t group = std::max<std::size_t>(4, (std::size_t{1} << 23) / std::max<std::size_t>(1, work));
-    const std::size_t groups = (panels + group - 1) / group;
-    const auto piece = [&](std::size_t i) {
-        const std::size_t r = i / groups * row_block, p = i % groups * group, rows = std::min(row_block, m - r);
-        T* left = detail::thread_scratch<T>(1, row_block * k_block);
-        for (std::size_t k0 = 0; k0 < k; k0 += k_block) {
-            const std::size_t steps = std::min(k_block, k - k0);
-            for (std::size_t kk = 0; kk < steps; ++kk) std::copy_n(a.row(k0 + kk) + r, rows, left + kk * row_block);
-            const Panels<T> right{b.data + k0 * tile_columns<T>, b.n, b.k};
-            detail::multiply_panels<T>(rows, steps, left, 1, row_block, right, p, std::min(panels, p + group), c.row(r),
-                                       c.stride, {.accumulate = true});
-        }
-    };
-    if (row_blocks * groups == 1)
-        piece(0);
-    else
-        executor(row_blocks * groups, piece);
+void multiply_transposed(const E& executor, View<const T> a, View<const T> b, View<T> c) {
+    const std::size_t m = a.cols, k = a.rows, panels = (b.cols + tile_columns<T> - 1) / tile_columns<T>;
+    if (m == 0 || b.cols == 0) return;
+    constexpr std::size_t row_block = tile_rows<T> * 4;
+    const std::size_t row_blocks = (m + row_block - 1) / row_block;
+    T* packed = detail::thread_scratch<T>(0, Panels<T>::elements(b.cols, std::min(k, detail::k_block)));
+    for (std::size_t k0 = 0; k0 < k; k0 += detail::k_block) {
+        const std::size_t steps = std::min(detail::k_block, k - k0);
+        const Panels<T> right = pack_plain<T>(executor, b.rows_at(k0, steps), packed);
+        executor(row_blocks, [&](std::size_t i) {
+            const std::size_t r = i * row_block, rows = std::min(row_block, m - r);
+            detail::multiply_panels<T>(rows, steps, a.row(k0) + r, 1, a.stride, right, 0, panels, c.row(r), c.stride,
+                                       {.accumulate = true});
+        });
+    }
 }
 
 /// A right operand that keeps its panels: weights packed once, used for every token.

@@ -72,8 +72,7 @@ void add_column_sums(const E& executor, View<const T> dy, T* dbias) {
 /// dw[N x K] += dy^T x and dbias += column sums of dy (unless null).
 template <class T, ExecutorPolicy E>
 void linear_backward_weight(const E& executor, View<const T> dy, View<const T> x, View<T> dw, T* dbias) {
-    T* panels = detail::thread_scratch<T>(0, Panels<T>::elements(x.cols, x.rows));
-    multiply_transposed<T>(executor, dy, pack_plain<T>(executor, x, panels), dw);
+    multiply_transposed<T>(executor, dy, x, dw);
     if (dbias) add_column_sums<T>(executor, dy, dbias);
 }
 

@@ -70,7 +70,6 @@ LossSums output_loss(const E& executor, View<const T> y, View<const T> matrix, s
     if (dy) back = pack_plain<T>(executor, matrix, arena.take<T>(Panels<T>::elements(matrix.cols, vocabulary)));
     const std::size_t stride = (vocabulary + simd::width<T> - 1) / simd::width<T> * simd::width<T>;
     T* logits = arena.take<T>(std::min(rows, block) * stride);
-    T* packed = dy ? arena.take<T>(Panels<T>::elements(matrix.cols, std::min(rows, block))) : nullptr;
     std::vector<LossSums> row_losses(rows);
     for (std::size_t r0 = 0; r0 < rows; r0 += block) {
         const std::size_t n = std::min(block, rows - r0);
@@ -83,7 +82,7 @@ LossSums output_loss(const E& executor, View<const T> y, View<const T> matrix, s
         });
         if (dy) {
             multiply<T>(executor, View<const T>(z), back, dy->rows_at(r0, n));
-            multiply_transposed<T>(executor, View<const T>(z), pack_plain<T>(executor, y.rows_at(r0, n), packed), *dmatrix);
+            multiply_transposed<T>(executor, View<const T>(z), y.rows_at(r0, n), *dmatrix);
         }
     }
     LossSums sums;

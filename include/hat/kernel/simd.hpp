@@ -93,6 +93,32 @@ inline T max_lane(const Vec<T>& v) {
     return m;
 }
 
+/// The first (second) halves of two vectors, interleaved: a0 b0 a1 b1 ... xsimd 8.1 interleaves within 128 bits on
+/// AVX-512, hence the intrinsics.
+template <class T>
+inline Vec<T> interleave_low(const Vec<T>& a, const Vec<T>& b) {
+#if defined(__AVX512F__)
+    if constexpr (std::same_as<T, float> && width<T> == 16)
+        return _mm512_permutex2var_ps(a, _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), b);
+    else if constexpr (std::same_as<T, double> && width<T> == 8)
+        return _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), b);
+    else
+#endif
+        return xsimd::zip_lo(a, b);
+}
+template <class T>
+inline Vec<T> interleave_high(const Vec<T>& a, const Vec<T>& b) {
+#if defined(__AVX512F__)
+    if constexpr (std::same_as<T, float> && width<T> == 16)
+        return _mm512_permutex2var_ps(
+            a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31), b);
+    else if constexpr (std::same_as<T, double> && width<T> == 8)
+        return _mm512_permutex2var_pd(a, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b);
+    else
+#endif
+        return xsimd::zip_hi(a, b);
+}
+
 /// The portable twin of load_partial: the first n numbers, zeros (or `rest`) behind them.
 template <class T>
 inline Vec<T> load_partial_portable(const T* p, std::size_t n, T rest = T(0)) {
@@ -131,6 +157,48 @@ inline void store_partial(T* p, const Vec<T>& v, std::size_t n) {
     else
 #endif
         store_partial_portable(p, v, n);
+}
+
+/// The portable twin of transpose.
+template <class T>
+inline void transpose_portable(const T* in, std::size_t stride, std::size_t rows, std::size_t cols, T* out,
+                               std::size_t out_stride) {
+    for (std::size_t c = 0; c < cols; ++c)
+        for (std::size_t r = 0; r < width<T>; ++r) out[c * out_stride + r] = r < rows ? in[r * stride + c] : T(0);
+}
+/// Writes `cols` <= width vectors: vector c at out + c * out_stride holds column c of the `rows` <= width rows at `in`,
+/// zeros behind them. Reads nothing outside the block.
+template <class T>
+inline void transpose(const T* in, std::size_t stride, std::size_t rows, std::size_t cols, T* out,
+                      std::size_t out_stride) {
+    constexpr std::size_t W = width<T>;
+    if constexpr (requires(Vec<T> v) { xsimd::zip_lo(v, v); } && (W & (W - 1)) == 0) {
+        // log2(W) perfect shuffles: each interleaves vector i with vector i + W / 2
+        Vec<T> v[W], next[W];
+#pragma GCC unroll 16
+        for (std::size_t r = 0; r < W; ++r)
+            v[r] = r >= rows ? zero<T>() : cols == W ? load(in + r * stride) : load_partial(in + r * stride, cols);
+#pragma GCC unroll 4
+        for (std::size_t step = 1; step < W; step *= 2) {
+#pragma GCC unroll 16
+            for (std::size_t i = 0; i < W / 2; ++i) {
+                next[2 * i] = interleave_low(v[i], v[i + W / 2]);
+                next[2 * i + 1] = interleave_high(v[i], v[i + W / 2]);
+            }
+#pragma GCC unroll 16
+            for (std::size_t i = 0; i < W; ++i) v[i] = next[i];
+        }
+        if (cols == W) {
+#pragma GCC unroll 16
+            for (std::size_t c = 0; c < W; ++c) store(out + c * out_stride, v[c]);
+        } else {
+#pragma GCC unroll 16
+            for (std::size_t c = 0; c < W; ++c)
+                if (c < cols) store(out + c * out_stride, v[c]);
+        }
+    } else {
+        transpose_portable(in, stride, rows, cols, out, out_stride);
+    }
 }
 
 /// Calls body(i, load, store) over [0, n) in vectors; the last, partial one reads and writes through masks, so that

@@ -1,0 +1,257 @@
+// Matrix products beside OpenBLAS and oneDNN: training shapes, packed weights (hot and cold), attention products.
+// Names: <group>/<op>/<M>x<N>x<K>/<who>. Run through bench/run.sh, which sets the peers' threads and prints ratios.
+#include "support.hpp"
+
+#include <cblas.h>
+#include <dnnl.hpp>
+
+#include <hat/kernel/attention.hpp>
+#include <hat/kernel/linear.hpp>
+#include <memory>
+#include <vector>
+
+namespace {
+
+struct Shape {
+    std::size_t m, n, k;
+    double flops() const { return 2.0 * static_cast<double>(m) * static_cast<double>(n) * static_cast<double>(k); }
+    std::string text() const { return std::to_string(m) + "x" + std::to_string(n) + "x" + std::to_string(k); }
+};
+
+template <class F>
+void add(const std::string& name, Shape s, F f) {
+    benchmark::RegisterBenchmark(name.c_str(), [s, f](benchmark::State& state) {
+        f(state, s);
+        bench::rate(state, "GFLOP/s", s.flops());
+    })->Unit(benchmark::kMicrosecond);
+}
+
+hat::View<float> matrix(hat::AlignedBuffer<float>& b, std::size_t rows, std::size_t cols) {
+    return {b.data(), rows, cols, cols};
+}
+
+int as_int(std::size_t n) { return static_cast<int>(n); }
+dnnl_dim_t dim(std::size_t n) { return static_cast<dnnl_dim_t>(n); }
+
+// -- training: y = x w^T, dx = dy w, dw += dy^T x
+// ------------------------------------------------------------------------
+
+enum class Op { nt, nn, tn };
+
+/// Operands of the three products of a linear layer with M tokens, N outputs and K inputs.
+struct Operands {
+    hat::AlignedBuffer<float> x, w, y;
+    explicit Operands(Shape s)
+        : x(bench::random_buffer(s.m * s.k, 1)),
+          w(bench::random_buffer(s.n * s.k, 2)),
+          y(bench::random_buffer(s.m * s.n, 3)) {}
+};
+
+void train_hat(benchmark::State& state, Shape s, Op op) {
+    Operands o(s);
+    auto x = matrix(o.x, s.m, s.k), w = matrix(o.w, s.n, s.k), y = matrix(o.y, s.m, s.n);
+    for (auto _ : state) {
+        if (op == Op::nt) hat::linear<float>(hat::Serial{}, x, hat::Linear<float>{w}, y);
+        if (op == Op::nn) hat::linear_backward_input<float>(hat::Serial{}, y, w, x, false);
+        if (op == Op::tn) hat::linear_backward_weight<float>(hat::Serial{}, y, x, w, nullptr);
+        benchmark::ClobberMemory();
+    }
+}
+
+void train_openblas(benchmark::State& state, Shape s, Op op) {
+    Operands o(s);
+    const int m = as_int(s.m), n = as_int(s.n), k = as_int(s.k);
+    float *x = o.x.data(), *w = o.w.data(), *y = o.y.data();
+    for (auto _ : state) {
+        if (op == Op::nt) cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, k, 1, x, k, w, k, 0, y, n);
+        if (op == Op::nn) cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, m, k, n, 1, y, n, w, k, 0, x, k);
+        if (op == Op::tn) cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, n, k, m, 1, y, n, x, k, 1, w, k);
+        benchmark::ClobberMemory();
+    }
+}
+
+void train_onednn(benchmark::State& state, Shape s, Op op) {
+    Operands o(s);
+    const auto m = dim(s.m), n = dim(s.n), k = dim(s.k);
+    float *x = o.x.data(), *w = o.w.data(), *y = o.y.data();
+    for (auto _ : state) {
+        if (op == Op::nt) dnnl_sgemm('N', 'T', m, n, k, 1, x, k, w, k, 0, y, n);
+        if (op == Op::nn) dnnl_sgemm('N', 'N', m, k, n, 1, y, n, w, k, 0, x, k);
+        if (op == Op::tn) dnnl_sgemm('T', 'N', n, k, m, 1, y, n, x, k, 1, w, k);
+        benchmark::ClobberMemory();
+    }
+}
+
+void register_training() {
+    const std::size_t sizes[] = {256, 512, 640, 1024, 2048, 3072};
+    const std::pair<const char*, Op> ops[] = {{"NT", Op::nt}, {"NN", Op::nn}, {"TN", Op::tn}};
+    for (std::size_t m : {1000, 4096})
+        for (std::size_t n : sizes)
+            for (std::size_t k : sizes)
+                for (auto [name, op] : ops) {
+                    const Shape s{m, n, k};
+                    const std::string at = std::string("train/") + name + "/" + s.text() + "/";
+                    add(at + "hat", s, [op = op](auto& state, Shape z) { train_hat(state, z, op); });
+                    add(at + "openblas", s, [op = op](auto& state, Shape z) { train_openblas(state, z, op); });
+                    add(at + "onednn", s, [op = op](auto& state, Shape z) { train_onednn(state, z, op); });
+                }
+}
+
+// -- inference: weights packed once -----------------------------------------------------------------------------------
+
+/// As many copies of the weights as fill `bytes`; each iteration takes the next.
+std::size_t copies(Shape s, std::size_t bytes) { return std::max<std::size_t>(1, bytes / (s.n * s.k * sizeof(float))); }
+
+void weights_read(benchmark::State& state, Shape s) {
+    bench::rate(state, "GB/s", static_cast<double>(s.n * s.k * sizeof(float)));
+}
+
+void packed_hat(benchmark::State& state, Shape s, std::size_t bytes) {
+    auto x = bench::random_buffer(s.m * s.k), w = bench::random_buffer(s.n * s.k);
+    hat::AlignedBuffer<float> y(s.m * s.n);
+    const std::size_t count = copies(s, bytes), size = hat::Panels<float>::elements(s.n, s.k);
+    hat::AlignedBuffer<float> all(count * size);
+    std::vector<hat::Panels<float>> panels;
+    for (std::size_t i = 0; i < count; ++i)
+        panels.push_back(hat::pack_transposed<float>(hat::Serial{}, matrix(w, s.n, s.k), all.data() + i * size));
+    std::size_t next = 0;
+    for (auto _ : state) {
+        hat::multiply<float>(hat::Serial{}, matrix(x, s.m, s.k), panels[next], matrix(y, s.m, s.n));
+        next = next + 1 == count ? 0 : next + 1;
+        benchmark::ClobberMemory();
+    }
+    weights_read(state, s);
+}
+
+void packed_onednn(benchmark::State& state, Shape s, std::size_t bytes) {
+    using tag = dnnl::memory::format_tag;
+    auto x = bench::random_buffer(s.m * s.k), w = bench::random_buffer(s.n * s.k);
+    hat::AlignedBuffer<float> y(s.m * s.n);
+    const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
+    dnnl::stream stream(engine);
+    const auto f32 = dnnl::memory::data_type::f32;
+    const dnnl::memory::desc xd({dim(s.m), dim(s.k)}, f32, tag::ab), yd({dim(s.m), dim(s.n)}, f32, tag::ab),
+        wd({dim(s.k), dim(s.n)}, f32, tag::ba), any({dim(s.k), dim(s.n)}, f32, tag::any);
+    const dnnl::matmul::primitive_desc plan(dnnl::matmul::desc(xd, any, yd), engine);
+    const dnnl::matmul product(plan);
+    dnnl::memory xm(xd, engine, x.data()), ym(yd, engine, y.data()), wm(wd, engine, w.data());
+    std::vector<dnnl::memory> packed;
+    for (std::size_t i = 0; i < copies(s, bytes); ++i) {
+        packed.emplace_back(plan.weights_desc(), engine);
+        dnnl::reorder(wm, packed.back()).execute(stream, wm, packed.back());
+    }
+    stream.wait();
+    std::size_t next = 0;
+    for (auto _ : state) {
+        product.execute(stream, {{DNNL_ARG_SRC, xm}, {DNNL_ARG_WEIGHTS, packed[next]}, {DNNL_ARG_DST, ym}});
+        stream.wait();
+        next = next + 1 == packed.size() ? 0 : next + 1;
+        benchmark::ClobberMemory();
+    }
+    weights_read(state, s);
+}
+
+void plain_openblas(benchmark::State& state, Shape s, std::size_t bytes) {
+    const std::size_t count = copies(s, bytes);
+    auto x = bench::random_buffer(s.m * s.k), w = bench::random_buffer(count * s.n * s.k);
+    hat::AlignedBuffer<float> y(s.m * s.n);
+    const int m = as_int(s.m), n = as_int(s.n), k = as_int(s.k);
+    std::size_t next = 0;
+    for (auto _ : state) {
+        const float* at = w.data() + next * s.n * s.k;
+        if (m == 1)
+            cblas_sgemv(CblasRowMajor, CblasNoTrans, n, k, 1, at, k, x.data(), 1, 0, y.data(), 1);
+        else
+            cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, k, 1, x.data(), k, at, k, 0, y.data(), n);
+        next = next + 1 == count ? 0 : next + 1;
+        benchmark::ClobberMemory();
+    }
+    weights_read(state, s);
+}
+
+void register_packed() {
+    const std::pair<std::size_t, std::size_t> hot[] = {{256, 256},  {512, 256},  {256, 512}, {512, 512},
+                                                       {1024, 512}, {512, 1024}, {640, 640}};
+    const std::pair<std::size_t, std::size_t> cold[] = {{512, 512},  {1024, 512}, {512, 1024}, {2048, 512},
+                                                        {512, 2048}, {640, 640},  {32768, 512}};
+    const auto both = [](const std::string& group, Shape s, std::size_t bytes) {
+        const std::string at = group + "/NT/" + s.text() + "/";
+        add(at + "hat", s, [bytes](auto& state, Shape z) { packed_hat(state, z, bytes); });
+        add(at + "onednn", s, [bytes](auto& state, Shape z) { packed_onednn(state, z, bytes); });
+        add(at + "openblas", s, [bytes](auto& state, Shape z) { plain_openblas(state, z, bytes); });
+    };
+    for (std::size_t m : {1, 5, 30}) {
+        for (auto [n, k] : hot) both("hot", {m, n, k}, 0);
+        for (auto [n, k] : cold) both("cold", {m, n, k}, std::size_t{256} << 20);
+    }
+}
+
+// -- attention: q k^T and p v of one head, in rows of a 512 wide matrix
+// ------------------------------------------------------
+
+struct Heads {
+    static constexpr std::size_t count = 64, width = 512, size = 64;
+    hat::AlignedBuffer<float> q = bench::random_buffer(32 * width), k = bench::random_buffer(32 * width),
+                              p = bench::random_buffer(count * 1024);
+    std::vector<std::pair<std::size_t, std::size_t>> lengths;  // queries, keys
+    double flops = 0;
+    Heads() {
+        hat::Rng rng(7);
+        for (std::size_t i = 0; i < count; ++i) {
+            lengths.emplace_back(25 + rng.below(6), 25 + rng.below(6));
+            flops += 2.0 * static_cast<double>(lengths[i].first * lengths[i].second * size);
+        }
+    }
+};
+
+template <class Product>
+void attention(benchmark::State& state, Product product) {
+    Heads h;
+    for (auto _ : state) {
+        for (std::size_t i = 0; i < Heads::count; ++i)
+            product(h, h.lengths[i].first, h.lengths[i].second, i % 8 * Heads::size, h.p.data() + i * 1024);
+        benchmark::ClobberMemory();
+    }
+    bench::rate(state, "GFLOP/s", h.flops);
+}
+
+void register_attention() {
+    constexpr std::size_t w = Heads::width, size = Heads::size;
+    constexpr int wi = 512, si = 64;
+    const auto reg = [](const char* name, auto product) {
+        benchmark::RegisterBenchmark(name, [product](benchmark::State& s) {
+            attention(s, product);
+        })->Unit(benchmark::kMicrosecond);
+    };
+    using T = std::size_t;
+    reg("attention/scores/25..30/hat", [](Heads& h, T q, T k, T at, float* p) {
+        hat::detail::small_multiply<float>(q, k, size, h.q.data() + at, w, 1, h.k.data() + at, 1, w, p, k);
+    });
+    reg("attention/scores/25..30/openblas", [](Heads& h, T q, T k, T at, float* p) {
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, as_int(q), as_int(k), si, 1, h.q.data() + at, wi,
+                    h.k.data() + at, wi, 0, p, as_int(k));
+    });
+    reg("attention/scores/25..30/onednn", [](Heads& h, T q, T k, T at, float* p) {
+        dnnl_sgemm('N', 'T', dim(q), dim(k), si, 1, h.q.data() + at, wi, h.k.data() + at, wi, 0, p, dim(k));
+    });
+    reg("attention/values/25..30/hat", [](Heads& h, T q, T k, T at, float* p) {
+        hat::detail::small_multiply<float>(q, size, k, p, k, 1, h.k.data() + at, w, 1, h.q.data() + at, w);
+    });
+    reg("attention/values/25..30/openblas", [](Heads& h, T q, T k, T at, float* p) {
+        cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, as_int(q), si, as_int(k), 1, p, as_int(k),
+                    h.k.data() + at, wi, 0, h.q.data() + at, wi);
+    });
+    reg("attention/values/25..30/onednn", [](Heads& h, T q, T k, T at, float* p) {
+        dnnl_sgemm('N', 'N', dim(q), si, dim(k), 1, p, dim(k), h.k.data() + at, wi, 0, h.q.data() + at, wi);
+    });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    bench::register_limits({64, 512, 2048, 262144});
+    register_training();
+    register_packed();
+    register_attention();
+    return bench::run(argc, argv);
+}

@@ -1,0 +1,91 @@
+#pragma once
+/// \file
+/// What the benchmarks share: seeded buffers, the machine's limits as benchmarks of the same run, and a main() that
+/// puts every peer on as many threads as ours.
+
+#include <benchmark/benchmark.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdlib>
+#include <hat/core/arena.hpp>
+#include <hat/core/rng.hpp>
+#include <hat/kernel/simd.hpp>
+#include <string>
+
+namespace bench {
+
+/// n uniform numbers of [-1, 1).
+inline hat::AlignedBuffer<float> random_buffer(std::size_t n, std::uint64_t seed = 1) {
+    hat::AlignedBuffer<float> out(n);
+    hat::Rng rng(seed);
+    for (std::size_t i = 0; i < n; ++i) out.data()[i] = static_cast<float>(rng.uniform() * 2.0 - 1.0);
+    return out;
+}
+
+/// Work per second of CPU time, in units of 1e9: floating-point operations or bytes of one iteration.
+inline void rate(benchmark::State& state, const char* name, double per_iteration) {
+    state.counters[name] = benchmark::Counter(per_iteration * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
+}
+
+/// The FMA peak of one core: independent chains in registers.
+inline void fma_peak(benchmark::State& state) {
+    constexpr std::size_t chains = hat::simd::registers == 32 ? 24 : 12, steps = 1000000;
+    using V = hat::simd::Vec<float>;
+    V x[chains];
+    for (auto& v : x) v = hat::simd::splat(0.5F);
+    V a = hat::simd::splat(0.999F), b = hat::simd::splat(0.001F);
+    benchmark::DoNotOptimize(a);
+    benchmark::DoNotOptimize(b);
+    for (auto _ : state) {
+        for (std::size_t i = 0; i < steps; ++i) {
+#pragma GCC unroll 24
+            for (std::size_t c = 0; c < chains; ++c) x[c] = hat::simd::fma(x[c], a, b);
+        }
+        for (auto& v : x) benchmark::DoNotOptimize(v);
+    }
+    rate(state, "GFLOP/s", 2.0 * chains * hat::simd::width<float> * steps);
+}
+
+/// Reading `bytes` again and again on one core.
+inline void read_bandwidth(benchmark::State& state, std::size_t bytes) {
+    const auto data = random_buffer(bytes / sizeof(float));
+    using V = hat::simd::Vec<float>;
+    constexpr std::size_t step = 8 * hat::simd::width<float>;
+    for (auto _ : state) {
+        V s[8];
+        for (auto& v : s) v = hat::simd::zero<float>();
+        const float* p = data.data();
+        for (std::size_t i = 0; i + step <= data.size(); i += step)
+#pragma GCC unroll 8
+            for (std::size_t j = 0; j < 8; ++j) s[j] = s[j] + hat::simd::load(p + i + j * hat::simd::width<float>);
+        for (auto& v : s) benchmark::DoNotOptimize(v);
+    }
+    rate(state, "GB/s", static_cast<double>(data.size() * sizeof(float)));
+}
+
+/// Registers the limits: peak/fma and read/<KiB>.
+inline void register_limits(std::initializer_list<std::size_t> kib) {
+    benchmark::RegisterBenchmark("limit/fma_peak", fma_peak);
+    for (std::size_t k : kib)
+        benchmark::RegisterBenchmark(("limit/read/" + std::to_string(k) + "KiB").c_str(),
+                                     [k](benchmark::State& s) { read_bandwidth(s, k * 1024); });
+}
+
+/// Runs everything registered. Peers read how many threads they may have when their libraries load; unless the caller
+/// chose, that is one, as ours: the program starts itself again with the variables set.
+inline int run(int argc, char** argv) {
+    if (std::getenv("OMP_NUM_THREADS") == nullptr) {
+        setenv("OMP_NUM_THREADS", "1", 1);
+        setenv("OPENBLAS_NUM_THREADS", "1", 1);
+        execv("/proc/self/exe", argv);
+    }
+    benchmark::Initialize(&argc, argv);
+    if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+    benchmark::RunSpecifiedBenchmarks();
+    benchmark::Shutdown();
+    return 0;
+}
+
+}  // namespace bench
