@@ -79,6 +79,7 @@ inline int run(int argc, char** argv) {
     if (std::getenv("OMP_NUM_THREADS") == nullptr) {
         setenv("OMP_NUM_THREADS", "1", 1);
         setenv("OPENBLAS_NUM_THREADS", "1", 1);
+        setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1", 1);  // huge pages for the peers, too
         execv("/proc/self/exe", argv);
     }
     benchmark::Initialize(&argc, argv);

@@ -104,7 +104,7 @@ void tile(std::size_t k, const T* a, std::size_t a_row, std::size_t a_col, const
     for (std::size_t i = 0; i < R; ++i) row[i] = a + i * a_row;
     // few rows stream b from memory: the hardware's prefetchers stop at every page. Many rows: c is what comes cold.
     constexpr bool stream = R <= tile_rows<T> / 2;
-    constexpr std::size_t ahead = 2048 / sizeof(T);
+    constexpr std::size_t ahead = (R <= 2 ? 1024 : 4096) / sizeof(T);
     if (!stream && k >= 128)
 #pragma GCC unroll 16
         for (std::size_t i = 0; i < R; ++i)
