@@ -7,7 +7,7 @@
 #include <hat/core/rng.hpp>
 #include <hat/core/tokens.hpp>
 #include <hat/model/config.hpp>
-#include <hat/model/weights.hpp>
+#include <support/weights.hpp>
 #include <vector>
 
 namespace hat_test {
@@ -39,16 +39,6 @@ inline hat::TransformerConfig small_config(bool pre_norm = false,
 
 /// A SubTransformer of small_config(): every size smaller, spans 1, 2, 3.
 inline hat::RuntimeArch small_sub() { return small_arch(36, 24, 40, 3); }
-
-/// Initialised weights whose biases and norms are no longer 0 and 1.
-template <class T>
-hat::Weights<T> random_weights(const hat::TransformerConfig& config, std::uint64_t seed) {
-    hat::Weights<T> w(config);
-    w.initialize(seed);
-    hat::Rng rng(seed + 1);
-    for (T& v : w.values()) v += static_cast<T>(0.1 * rng.normal());
-    return w;
-}
 
 /// Sentences of the given lengths, eos included.
 inline hat::Ragged random_sentences(const std::vector<std::size_t>& lengths, std::size_t vocabulary,

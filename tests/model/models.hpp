@@ -7,7 +7,7 @@
 #include <hat/core/rng.hpp>
 #include <hat/core/tokens.hpp>
 #include <hat/model/config.hpp>
-#include <hat/model/weights.hpp>
+#include <support/weights.hpp>
 #include <vector>
 
 namespace hat_test {
@@ -30,16 +30,6 @@ inline hat::TransformerConfig small_config(hat::EmbeddingSharing sharing = hat::
     for (std::size_t i = 0; i < 2; ++i)
         d.ffn[i] = 13, d.qkv[i] = 12, d.self_heads[i] = 3, d.cross_heads[i] = 2, d.cross_span[i] = 1;
     return c;
-}
-
-/// Weights as training leaves them: nothing is zero or one.
-template <class T>
-hat::Weights<T> random_weights(const hat::TransformerConfig& config, std::uint64_t seed) {
-    hat::Weights<T> w(config);
-    w.initialize(seed);
-    hat::Rng rng(seed + 1);
-    for (T& v : w.values()) v += static_cast<T>(0.1 * rng.normal());
-    return w;
 }
 
 /// A random leading block of `shape`: widths, depths, heads that divide, spans up to 3 (also past the depth).

@@ -1,9 +1,9 @@
 #include <doctest/doctest.h>
 
-#include <filesystem>
 #include <hat/text/bleu.hpp>
 #include <hat/text/lines.hpp>
 #include <support/files.hpp>
+#include <text/sample.hpp>
 
 // Expected numbers: computed once by a separate Python script written from the definition (mteval-v13a's four
 // substitutions with Python's re, n-gram counts with collections.Counter, the formulas of sacreBLEU 2). On 30,000
@@ -52,16 +52,7 @@ TEST_CASE("BLEU of two sentences: score, precisions, counts, lengths and text") 
 }
 
 TEST_CASE("BLEU of the sample corpus' test set with every fifth word left out") {
-    const auto path = std::filesystem::path(HAT_SOURCE_DIR) / "examples/data/en-de/test.de";
-    const Lines reference = hat::read_plain_lines(path);
-    Lines hypothesis;
-    for (std::size_t i = 0; i < reference.size(); ++i) {
-        const auto words = hat::split_words(reference[i]);
-        std::vector<std::string_view> kept;
-        for (std::size_t j = 0; j < words.size(); ++j)
-            if ((i + j) % 5 != 0) kept.push_back(words[j]);
-        hypothesis.push_back(hat::join_words(kept));
-    }
+    const auto [reference, hypothesis] = sample_without_every_fifth_word();
     const auto b = hat::corpus_bleu(hypothesis, reference);
     CHECK(b.score == doctest::Approx(49.98667746).epsilon(1e-9));
     CHECK(b.brevity_penalty == doctest::Approx(0.77424762).epsilon(1e-7));

@@ -1,9 +1,9 @@
 #include <doctest/doctest.h>
 
-#include <filesystem>
 #include <hat/text/chrf.hpp>
 #include <hat/text/lines.hpp>
 #include <support/files.hpp>
+#include <text/sample.hpp>
 
 // Expected numbers: from the same separate Python script as those of bleu_test.cpp.
 
@@ -22,16 +22,7 @@ TEST_CASE("chrF2, chrF2+ and chrF2++ of two sentences") {
 }
 
 TEST_CASE("chrF of the sample corpus' test set with every fifth word left out") {
-    const auto path = std::filesystem::path(HAT_SOURCE_DIR) / "examples/data/en-de/test.de";
-    const Lines reference = hat::read_plain_lines(path);
-    Lines hypothesis;
-    for (std::size_t i = 0; i < reference.size(); ++i) {
-        const auto words = hat::split_words(reference[i]);
-        std::vector<std::string_view> kept;
-        for (std::size_t j = 0; j < words.size(); ++j)
-            if ((i + j) % 5 != 0) kept.push_back(words[j]);
-        hypothesis.push_back(hat::join_words(kept));
-    }
+    const auto [reference, hypothesis] = sample_without_every_fifth_word();
     CHECK(hat::corpus_chrf(hypothesis, reference) == doctest::Approx(76.13233185).epsilon(1e-9));
     CHECK(hat::corpus_chrf(hypothesis, reference, {.word_order = 2}) == doctest::Approx(75.66893386).epsilon(1e-9));
     CHECK(hat::corpus_chrf(reference, reference) == doctest::Approx(100.0));

@@ -2,9 +2,8 @@
 /// hat cost: what a network costs, from its configuration alone.
 
 #include <commands/commands.hpp>
+#include <configs.hpp>
 #include <hat/io/json.hpp>
-#include <hat/io/reference_config.hpp>
-#include <hat/io/yaml.hpp>
 #include <hat/space/cost.hpp>
 #include <hat/space/text.hpp>
 #include <iostream>
@@ -22,8 +21,7 @@ struct Options : CommonOptions {
 };
 
 void run(const Options& o) {
-    const YamlConfig config = YamlConfig::load(o.configs);
-    notice_skipped_keys(check_reference_keys(config), o.quiet);
+    const YamlConfig config = load_config(o);
     const RuntimeArch arch = reference_subtransformer(config);
     CostOptions cost_options = reference_cost_options(config, o.length);
     cost_options.source_vocab = cost_options.target_vocab = o.vocab;

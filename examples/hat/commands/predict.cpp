@@ -3,12 +3,11 @@
 
 #include <algorithm>
 #include <commands/commands.hpp>
+#include <configs.hpp>
 #include <hat/core/error.hpp>
 #include <hat/core/executor.hpp>
 #include <hat/core/rng.hpp>
 #include <hat/io/json.hpp>
-#include <hat/io/reference_config.hpp>
-#include <hat/io/yaml.hpp>
 #include <hat/latency/dataset.hpp>
 #include <hat/space/text.hpp>
 #include <iostream>
@@ -63,9 +62,7 @@ void fit(const Options& o) {
 
 void ask(const Options& o) {
     const Predictor predictor = Predictor::load(o.load);
-    const YamlConfig config = YamlConfig::load(o.configs);
-    notice_skipped_keys(check_reference_keys(config), o.quiet);
-    const RuntimeArch arch = reference_subtransformer(config);
+    const RuntimeArch arch = reference_subtransformer(load_config(o));
     std::cout << nlohmann::ordered_json{{"latency_ms", predictor(arch).count()}, {"arch", to_text(arch)}}.dump(2)
               << "\n";
 }

@@ -6,6 +6,7 @@
 #include <hat/space/text.hpp>
 #include <hat/train/batching.hpp>
 #include <hat/train/inherited_loss.hpp>
+#include <hat/train/trainer.hpp>
 #include <numeric>
 #include <predictors.hpp>
 #include <stages/measuring.hpp>
@@ -36,9 +37,6 @@ Json run_search(const Project& project) {
         target.push_back(valid.target[i]);
     }
     const Batches batches(std::move(source), std::move(target), {.max_tokens = 4096, .too_long = BatchOptions::TooLong::drop});
-    const BatchPlan plan = batches.in_order();
-    std::vector<Batch> validation;
-    for (std::size_t i = 0; i < plan.size(); ++i) validation.push_back(batches.batch(plan, i));
 
     const double limit = limit_ms(project);
     Budget budget;
@@ -53,7 +51,7 @@ Json run_search(const Project& project) {
     RunPolicy policy{{},
                      s.space(),
                      Predictor::load(project.predictor_file()),
-                     InheritedLoss(super.weights, std::move(validation), s.super_recipe.label_smoothing),
+                     InheritedLoss(super.weights, batches_in_order(batches), s.super_recipe.label_smoothing),
                      project.pool,
                      nullptr};
     policy.mutation.probability = s.search.mutation_probability;

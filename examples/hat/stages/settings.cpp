@@ -141,13 +141,7 @@ Settings read_settings(const std::vector<std::string>& names) {
     s.bits = count(config, "bits", s.bits, 2);
     if (s.bits > 8) throw config.problem("bits", "2 to 8");
 
-    std::vector<std::string_view> known(reference_keys.begin(), reference_keys.end());
-    known.insert(known.end(), reference_skipped_keys.begin(), reference_skipped_keys.end());
-    config.reject_unknown(known);
-    for (const auto& key : config.keys())
-        if (std::find(reference_skipped_keys.begin(), reference_skipped_keys.end(), key) !=
-            reference_skipped_keys.end())
-            s.skipped.push_back(key);
+    s.skipped = check_reference_keys(config);
 
     const auto text = [](const TextFiles& f) { return Json{f.source.string(), f.target.string()}; };
     s.data_identity = {{"train", text(s.train)},       {"valid", text(s.valid)},           {"test", text(s.test)},

@@ -14,16 +14,9 @@ namespace hat::cli {
 namespace {
 
 struct TrainingData {
-    Batches train;
+    BatchSource train;
     std::vector<Batch> validation;
 };
-
-std::vector<Batch> all_batches(const Batches& batches) {
-    const BatchPlan plan = batches.in_order();
-    std::vector<Batch> out;
-    for (std::size_t i = 0; i < plan.size(); ++i) out.push_back(batches.batch(plan, i));
-    return out;
-}
 
 TrainingData training_data(const Project& project, const TrainingRecipe& recipe) {
     auto train = project.corpus("train"), valid = project.corpus("valid");
@@ -35,7 +28,7 @@ TrainingData training_data(const Project& project, const TrainingRecipe& recipe)
                     std::to_string(tokens) + ", and are left out");
     const Batches validation(std::move(valid.source), std::move(valid.target),
                              {.max_tokens = std::max<std::size_t>(tokens, 4096), .too_long = BatchOptions::TooLong::drop});
-    return {std::move(batches), all_batches(validation)};
+    return {batch_source(std::make_shared<const Batches>(std::move(batches))), batches_in_order(validation)};
 }
 
 // What the batches are: checkpoints of a training on others are not resumed.
@@ -61,9 +54,6 @@ Json train(const Project& project, const std::string& name, Weights<float>& weig
            const TrainingRecipe& recipe, const std::function<TrainingTask(BatchSource, std::vector<Batch>)>& make_task) {
     const Settings& s = project.settings;
     TrainingData data = training_data(project, recipe);
-    BatchPlan plan;
-    BatchSource source{[&](std::uint64_t epoch) { return (plan = data.train.epoch(epoch)).size(); },
-                       [&](std::size_t i) { return data.train.batch(plan, i); }};
     TrainerOptions options = trainer_options(recipe);
     options.folder = project.folder / name;
     options.validate_every = s.validate_every;
@@ -84,7 +74,7 @@ Json train(const Project& project, const std::string& name, Weights<float>& weig
         for (const auto& [network, loss] : h.valid) text += ", valid " + network + " nll " + fixed(loss.nll, 3);
         project.say(text + (best ? " (best)" : ""));
     };
-    TrainingTask task = make_task(source, data.validation);
+    TrainingTask task = make_task(std::move(data.train), std::move(data.validation));
     task.identity["data"] = data_identity(project, recipe);
     Trainer trainer(weights, std::move(task), options, project.pool);
     const TrainingResult result = trainer.run(observer);

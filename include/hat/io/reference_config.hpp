@@ -154,7 +154,7 @@ inline constexpr std::array reference_skipped_keys = std::to_array<std::string_v
     "latsilent",
 });
 
-/// Throws bad_config for a key that the reference does not have, naming the closest one. Returns the keys that are
+/// Throws bad_config for a key that is neither the reference's nor was asked for, naming the closest one. Returns the keys that are
 /// skipped, in file order, for the one notice a program prints.
 inline std::vector<std::string> check_reference_keys(const YamlConfig& config) {
     std::vector<std::string_view> known(reference_keys.begin(), reference_keys.end());

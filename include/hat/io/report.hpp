@@ -532,6 +532,18 @@ blockquote b{display:inline-block;min-width:130px;color:var(--soft);font-weight:
 blockquote div{overflow-wrap:anywhere}
 )";
 
+/// How long each stage took, and all of them.
+inline std::vector<ReportFact> time_facts(const std::vector<ReportStage>& stages) {
+    std::vector<ReportFact> facts;
+    double total = 0;
+    for (const auto& s : stages) {
+        facts.push_back({s.name, duration_text(s.seconds)});
+        total += s.seconds;
+    }
+    facts.push_back({"all", duration_text(total)});
+    return facts;
+}
+
 inline std::string facts_html(const std::vector<ReportFact>& facts) {
     if (facts.empty()) return {};
     std::string out = "<table class=\"facts\">";
@@ -634,14 +646,7 @@ inline std::string html_report(const ReportData& r) {
     }
     if (!r.stages.empty()) {
         heading("Time");
-        std::vector<ReportFact> facts;
-        double total = 0;
-        for (const auto& s : r.stages) {
-            facts.push_back({s.name, duration_text(s.seconds)});
-            total += s.seconds;
-        }
-        facts.push_back({"all", duration_text(total)});
-        out += detail::facts_html(facts);
+        out += detail::facts_html(detail::time_facts(r.stages));
     }
     if (!r.provenance.empty()) {
         heading("How this was made");
@@ -720,14 +725,7 @@ inline std::string text_report(const ReportData& r) {
     }
     if (!r.stages.empty()) {
         out += "\nTime\n";
-        std::vector<ReportFact> lines;
-        double total = 0;
-        for (const auto& s : r.stages) {
-            lines.push_back({s.name, duration_text(s.seconds)});
-            total += s.seconds;
-        }
-        lines.push_back({"all", duration_text(total)});
-        facts(lines);
+        facts(detail::time_facts(r.stages));
     }
     return out;
 }

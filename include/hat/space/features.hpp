@@ -10,6 +10,16 @@
 
 namespace hat {
 
+namespace detail {
+/// Features in units of their norm.
+template <std::size_t N>
+constexpr std::array<float, N> divided(const std::array<double, N>& features, const std::array<float, N>& norm) {
+    std::array<float, N> out{};
+    for (std::size_t i = 0; i < N; ++i) out[i] = static_cast<float>(features[i] / static_cast<double>(norm[i]));
+    return out;
+}
+}  // namespace detail
+
 /// The paper's ten features (semantics, section 15): widths, depths and means over the active layers; the attention
 /// span counts 1, 2 or 3 encoder layers. Two networks with equal means look equal to it.
 struct MeanFeatures {
@@ -47,10 +57,7 @@ struct MeanFeatures {
     }
     /// Raw features divided by `norm`: what the predictor sees.
     constexpr std::array<float, size> normalized(const std::array<double, size>& raw_features) const {
-        std::array<float, size> out{};
-        for (std::size_t i = 0; i < size; ++i)
-            out[i] = static_cast<float>(raw_features[i] / static_cast<double>(norm[i]));
-        return out;
+        return detail::divided(raw_features, norm);
     }
     template <std::size_t E, std::size_t D>
     constexpr std::array<float, size> operator()(const Arch<E, D>& a) const {
@@ -96,10 +103,7 @@ struct OperationFeatures {
     }
     /// Raw features divided by `norm`.
     constexpr std::array<float, size> normalized(const std::array<double, size>& raw_features) const {
-        std::array<float, size> out{};
-        for (std::size_t i = 0; i < size; ++i)
-            out[i] = static_cast<float>(raw_features[i] / static_cast<double>(norm[i]));
-        return out;
+        return detail::divided(raw_features, norm);
     }
     template <std::size_t E, std::size_t D>
     constexpr std::array<float, size> operator()(const Arch<E, D>& a) const {
