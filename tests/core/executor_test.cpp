@@ -1,7 +1,13 @@
 #include <doctest/doctest.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #include <hat/core/executor.hpp>
+#include <limits>
 #include <stdexcept>
+#include <string>
+#include <support/files.hpp>
 #include <vector>
 
 TEST_CASE("a pool runs every index exactly once, again and again") {
@@ -26,3 +32,33 @@ TEST_CASE("nested calls and exceptions") {
     hat::Serial{}(4, [&](std::size_t i) { sum += static_cast<int>(i); });
     CHECK(sum == 6);
 }
+
+TEST_CASE("thread counts no machine has are refused with the number and the range") {
+    const auto refused = [](std::size_t threads) {
+        return hat_test::message_of<hat::invalid_value>([&] { const hat::ThreadPool pool(threads); });
+    };
+    CHECK(refused(1025) == "hat::ThreadPool: threads is 1025, expected 0 (one per hardware thread) to 1024");
+    CHECK(refused(static_cast<std::size_t>(-1)) ==
+          "hat::ThreadPool: threads is -1, expected 0 (one per hardware thread) to 1024");
+}
+
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)  // they need more address space than this leaves
+TEST_CASE("when the system runs out of threads, those that started end and an error says how many") {
+    const pid_t child = ::fork();
+    REQUIRE(child >= 0);
+    if (child == 0) {
+        const ::rlimit little{400U << 20, 400U << 20};  // bytes of addresses: some stacks, not 1000
+        ::setrlimit(RLIMIT_AS, &little);
+        const std::string message =
+            hat_test::message_of<hat::invalid_value>([] { const hat::ThreadPool pool(1000); });
+        ::_exit(message.starts_with("hat::ThreadPool: the system lets only ") &&
+                        message.find(" of 1000 threads run: ") != std::string::npos
+                    ? 0
+                    : 1);
+    }
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    CHECK(WIFEXITED(status));
+    CHECK(WEXITSTATUS(status) == 0);
+}
+#endif

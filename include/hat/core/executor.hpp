@@ -8,8 +8,10 @@
 #include <condition_variable>
 #include <cstddef>
 #include <exception>
+#include <hat/core/error.hpp>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <type_traits>
 #include <vector>
@@ -22,10 +24,12 @@ concept ExecutorPolicy = requires(const E& ex, void (*body)(std::size_t)) { ex(s
 
 /// Runs everything on the calling thread.
 struct Serial {
+    /// Runs body(0) .. body(n-1) in this order.
     template <class Body>
     void operator()(std::size_t n, Body&& body) const {
         for (std::size_t i = 0; i < n; ++i) body(i);
     }
+    /// Only the caller.
     static constexpr std::size_t threads() { return 1; }
 };
 
@@ -33,11 +37,16 @@ struct Serial {
 /// another thread uses the pool, run serially. The first exception of a body is rethrown to the caller.
 class ThreadPool {
 public:
-    /// `threads` workers including the caller; 0 means one per hardware thread.
-    explicit ThreadPool(std::size_t threads = 0) : impl_(std::make_shared<Impl>(threads)) {}
+    static constexpr std::size_t most_threads = 1024;  ///< no machine this is for has more
 
+    /// `threads` workers including the caller; 0 means one per hardware thread. Throws invalid_value for more than
+    /// `most_threads`, and when the system cannot start so many.
+    explicit ThreadPool(std::size_t threads = 0) : impl_(std::make_shared<Impl>(checked(threads))) {}
+
+    /// Workers including the caller.
     std::size_t threads() const { return impl_->workers.size() + 1; }
 
+    /// Runs body(0) .. body(n-1) and waits for all of them.
     template <class Body>
     void operator()(std::size_t n, Body&& body) const {
         if (n == 0) return;
@@ -56,6 +65,12 @@ public:
     }
 
 private:
+    static std::size_t checked(std::size_t threads) {
+        if (threads > most_threads)  // as a signed number: -1 that became unsigned is shown as -1
+            throw invalid_value("hat::ThreadPool: threads is " + std::to_string(static_cast<std::ptrdiff_t>(threads)) +
+                                ", expected 0 (one per hardware thread) to " + std::to_string(most_threads));
+        return threads;
+    }
     static bool& inside() {
         thread_local bool value = false;
         return value;
@@ -65,9 +80,20 @@ private:
         explicit Impl(std::size_t threads) {
             if (threads == 0) threads = std::max<std::size_t>(1, std::thread::hardware_concurrency());
             workers.reserve(threads - 1);
-            for (std::size_t i = 1; i < threads; ++i) workers.emplace_back([this] { work(); });
+            try {
+                while (workers.size() + 1 < threads) workers.emplace_back([this] { work(); });
+            } catch (const std::exception& e) {
+                const std::size_t started = workers.size() + 1;
+                join();
+                throw invalid_value("hat::ThreadPool: the system lets only " + std::to_string(started) + " of " +
+                                    std::to_string(threads) + " threads run: " + e.what());
+            }
         }
-        ~Impl() {
+        ~Impl() { join(); }
+        Impl(const Impl&) = delete;
+        Impl& operator=(const Impl&) = delete;
+
+        void join() {
             {
                 std::lock_guard lock(mutex);
                 stop = true;
@@ -76,8 +102,6 @@ private:
             wake.notify_all();
             for (auto& w : workers) w.join();
         }
-        Impl(const Impl&) = delete;
-        Impl& operator=(const Impl&) = delete;
 
         void run(std::size_t n, void (*call)(void*, std::size_t), void* body) {
             {
