@@ -54,7 +54,7 @@ const hat::TranslateOptions quick{.search = {.beam = 3, .max_length_b = 8, .n_be
 TEST_CASE("text is translated from a folder alone, with every kind of tokenizer") {
     const hat::TokenizerPair kinds[] = {
         {pieces(50), pieces(50)}, {pieces(50), pieces(60)}, {words(), words()}, {pieces(50), words()}};
-    const std::size_t files[] = {2, 3, 3, 3};
+    const std::size_t files[] = {2, 3, 2, 3};  // equal tokenizers share a file
     TemporaryFolder folder;  // the same one: what an earlier model left there must not matter
     for (std::size_t i = 0; i < 4; ++i) {
         CAPTURE(i);
@@ -79,6 +79,23 @@ TEST_CASE("text is translated from a folder alone, with every kind of tokenizer"
         }
         CHECK(found == n_best[0].text);
     }
+}
+
+TEST_CASE("one dictionary of words can be both sides") {
+    TemporaryFolder folder;
+    save(folder.path, {pieces(50), pieces(50)}, hat::EmbeddingSharing::all);
+    std::filesystem::remove(folder / "joint.spm");
+    words().vocabulary.save(folder / "joint.dict.txt");
+    const auto loaded = hat::load_tokenizers(folder.path);
+    REQUIRE(loaded.source.whitespace());
+    REQUIRE(loaded.target.whitespace());
+    CHECK(loaded.source.whitespace()->vocabulary == words().vocabulary);
+    words().vocabulary.save(folder / "source.dict.txt");
+    CHECK(contains(message_of<hat::bad_file>([&] { hat::load_tokenizers(folder.path); }),
+                   "has both joint.dict.txt and source.dict.txt, expected one of"));
+    hat::save_tokenizers(folder.path, {words(), words()});
+    CHECK(!std::filesystem::exists(folder / "source.dict.txt"));
+    CHECK(hat::load_tokenizers(folder.path).target.whitespace()->vocabulary == words().vocabulary);
 }
 
 TEST_CASE("many sentences keep their order and do not depend on batches or threads") {
@@ -144,12 +161,13 @@ TEST_CASE("a folder that is no model is refused, naming what is wrong") {
     CHECK(contains(refused({.batch_sentences = 0}), "batch_sentences is 0"));
 
     words().vocabulary.save(folder / "target.dict.txt");
-    CHECK(
-        contains(refused(),
-                 "has both target.spm and target.dict.txt, expected one of joint.spm, target.spm and target.dict.txt"));
+    CHECK(contains(refused(),
+                   "has both target.spm and target.dict.txt, expected one of joint.spm, joint.dict.txt, target.spm and "
+                   "target.dict.txt"));
     std::filesystem::remove(folder / "target.dict.txt");
     std::filesystem::remove(folder / "source.spm");
-    CHECK(contains(refused(), "has no source tokenizer, expected one of joint.spm, source.spm and source.dict.txt"));
+    CHECK(contains(refused(), "has no source tokenizer, expected one of joint.spm, joint.dict.txt, source.spm and "
+                              "source.dict.txt"));
     pieces(55).save(folder / "source.spm");
     CHECK(contains(refused(), folder.path.string() + ": the source tokenizer has 55 ids, but the model 50"));
     std::ofstream(folder / "source.spm") << "nonsense";

@@ -3,6 +3,7 @@
 /// The tokenizers of a model's folder, of whatever kind. Optional: needs SentencePiece (target hat::sentencepiece).
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -23,20 +24,26 @@ namespace hat {
 /// One of the tokenizers a model can be saved with.
 class AnyTokenizer {
 public:
+    /// Holds any of the two kinds.
     AnyTokenizer(SentencePieceTokenizer t) : tokenizer_(std::move(t)) {}
+    /// Holds any of the two kinds.
     AnyTokenizer(WhitespaceTokenizer t) : tokenizer_(std::move(t)) {}
 
+    /// Ids of a text, without bos and eos.
     std::vector<std::int32_t> encode(std::string_view text) const {
         return std::visit([&](const auto& t) { return t.encode(text); }, tokenizer_);
     }
+    /// The text of ids.
     std::string decode(std::span<const std::int32_t> ids) const {
         return std::visit([&](const auto& t) { return t.decode(ids); }, tokenizer_);
     }
+    /// Number of ids, special tokens included.
     std::size_t vocabulary_size() const {
         return std::visit([](const auto& t) { return t.vocabulary_size(); }, tokenizer_);
     }
     /// Null when it is of another kind.
     const SentencePieceTokenizer* sentencepiece() const { return std::get_if<SentencePieceTokenizer>(&tokenizer_); }
+    /// Null when it is of another kind.
     const WhitespaceTokenizer* whitespace() const { return std::get_if<WhitespaceTokenizer>(&tokenizer_); }
 
 private:
@@ -47,48 +54,59 @@ static_assert(Tokenizer<AnyTokenizer>);
 
 /// What reads the source and what writes the target language.
 struct TokenizerPair {
-    AnyTokenizer source, target;
+    AnyTokenizer source;  ///< encodes what is translated
+    AnyTokenizer target;  ///< decodes what comes out
 };
 
-/// Reads the tokenizers of a folder. Each side is `joint.spm` (SentencePiece, both sides), `source.spm` / `target.spm`,
-/// or `source.dict.txt` / `target.dict.txt` (words between white space, fairseq's format). Throws bad_file when a side
-/// has none or several, or a broken one.
+namespace detail {
+/// Every name a tokenizer's file can have.
+inline constexpr std::array tokenizer_files = {"joint.spm",  "joint.dict.txt",  "source.spm",
+                                               "target.spm", "source.dict.txt", "target.dict.txt"};
+}  // namespace detail
+
+/// Reads the tokenizers of a folder. Each side is `source.spm` / `target.spm` (SentencePiece) or `source.dict.txt` /
+/// `target.dict.txt` (words between white space, fairseq's format); `joint.spm` or `joint.dict.txt` is both sides.
+/// Throws bad_file when a side has none or several, or a broken one.
 inline TokenizerPair load_tokenizers(const std::filesystem::path& folder) {
     const auto side = [&](const std::string& name) -> AnyTokenizer {
-        const std::filesystem::path joint = folder / "joint.spm", pieces = folder / (name + ".spm"),
-                                    words = folder / (name + ".dict.txt");
-        std::vector<std::filesystem::path> found;
-        for (const auto& path : {joint, pieces, words})
-            if (std::filesystem::exists(path)) found.push_back(path);
+        std::vector<std::string> found;
+        for (const std::string& file : {std::string("joint.spm"), std::string("joint.dict.txt"), name + ".spm",
+                                        name + ".dict.txt"})
+            if (std::filesystem::exists(folder / file)) found.push_back(file);
         if (found.size() != 1)
-            throw bad_file(
-                folder.string(),
-                "has " +
-                    (found.empty() ? "no " + name + " tokenizer"
-                                   : "both " + found[0].filename().string() + " and " + found[1].filename().string()) +
-                    ", expected one of joint.spm, " + name + ".spm and " + name + ".dict.txt");
-        if (found[0] == words) return WhitespaceTokenizer{Vocabulary::load(words)};
-        return SentencePieceTokenizer::load(found[0]);
+            throw bad_file(folder.string(),
+                           "has " +
+                               (found.empty() ? "no " + name + " tokenizer" : "both " + found[0] + " and " + found[1]) +
+                               ", expected one of joint.spm, joint.dict.txt, " + name + ".spm and " + name +
+                               ".dict.txt");
+        if (found[0].ends_with(".spm")) return SentencePieceTokenizer::load(folder / found[0]);
+        return WhitespaceTokenizer{Vocabulary::load(folder / found[0])};
     };
     return {side("source"), side("target")};
 }
 
-/// Writes the files that load_tokenizers() reads; two equal SentencePiece models become joint.spm. Files of another
-/// kind that were there are removed. Each file is written at once or not at all. Throws bad_file.
+/// Writes the files that load_tokenizers() reads; two equal tokenizers become one joint file. Files of another kind
+/// that were there are removed. Each file is written at once or not at all. Throws bad_file.
 inline void save_tokenizers(const std::filesystem::path& folder, const TokenizerPair& tokenizers) {
-    const auto *source = tokenizers.source.sentencepiece(), *target = tokenizers.target.sentencepiece();
     std::vector<std::string> written;
-    const auto save = [&](const auto& tokenizer, const std::string& name) {
-        tokenizer.save(folder / name);
-        written.push_back(name);
+    const auto save = [&](const std::string& name, const AnyTokenizer& tokenizer) {
+        const auto* pieces = tokenizer.sentencepiece();
+        written.push_back(name + (pieces ? ".spm" : ".dict.txt"));
+        pieces ? pieces->save(folder / written.back())
+               : tokenizer.whitespace()->vocabulary.save(folder / written.back());
     };
-    if (source && target && source->bytes() == target->bytes()) {
-        save(*source, "joint.spm");
+    const auto &source = tokenizers.source, &target = tokenizers.target;
+    const bool joint =
+        source.sentencepiece()
+            ? target.sentencepiece() && source.sentencepiece()->bytes() == target.sentencepiece()->bytes()
+            : target.whitespace() && source.whitespace()->vocabulary == target.whitespace()->vocabulary;
+    if (joint) {
+        save("joint", source);
     } else {
-        source ? save(*source, "source.spm") : save(tokenizers.source.whitespace()->vocabulary, "source.dict.txt");
-        target ? save(*target, "target.spm") : save(tokenizers.target.whitespace()->vocabulary, "target.dict.txt");
+        save("source", source);
+        save("target", target);
     }
-    for (const char* name : {"joint.spm", "source.spm", "target.spm", "source.dict.txt", "target.dict.txt"})
+    for (const char* name : detail::tokenizer_files)
         if (std::find(written.begin(), written.end(), name) == written.end()) {
             std::error_code failure;
             std::filesystem::remove(folder / name, failure);

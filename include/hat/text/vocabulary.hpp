@@ -121,7 +121,12 @@ public:
         write_file_atomically(path, out);
     }
 
+    /// Whether both have the same tokens, counts and ids.
+    friend bool operator==(const Vocabulary&, const Vocabulary&) = default;
+
+    /// Number of tokens, the special ones included.
     std::size_t size() const { return tokens_.size(); }
+    /// Whether this is one of the tokens, special ones included.
     bool contains(std::string_view token) const { return ids_.find(token) != ids_.end(); }
     /// The token's id, or unk.
     std::int32_t id(std::string_view token) const {
