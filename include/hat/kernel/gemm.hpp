@@ -204,7 +204,7 @@ void multiply_panels(std::size_t m, std::size_t k, const T* a, std::size_t a_row
     }
     // a block of the left operand is copied where reading it in place would miss the cache: when it is read across
     // its rows, or when its rows lie a multiple of a page apart and fight for the same cache sets
-    const bool across = a_row == 1 && m > 2 * tile_rows<T>;
+    const bool across = a_row == 1 && m > tile_rows<T>;
     const bool colliding = a_col == 1 && m > 2 * tile_rows<T> && a_row * sizeof(T) % 4096 == 0;
     const std::size_t block = m <= tile_rows<T> ? k : k_block;  // one tile of rows reads b once: nothing to keep
     for (std::size_t k0 = 0; k0 < k; k0 += block) {
@@ -281,7 +281,7 @@ void multiply(const E& executor, View<const T> a, const Panels<T>& b, View<T> c,
     const std::size_t m = a.rows, k = a.cols, panels = (b.n + tile_columns<T> - 1) / tile_columns<T>;
     if (m == 0 || b.n == 0) return;
     // pieces: blocks of rows and of panels; with few rows, panels worth about 2M multiply-adds
-    const std::size_t row_block = tile_rows<T> * 8, row_blocks = (m + row_block - 1) / row_block;
+    const std::size_t row_block = tile_rows<T> * (m < 1024 ? 4 : 8), row_blocks = (m + row_block - 1) / row_block;
     std::size_t group = 16;
     if (m <= 2 * tile_rows<T>) {
         const std::size_t work = std::max<std::size_t>(1, m * k * tile_columns<T>);
@@ -304,7 +304,7 @@ template <class T, ExecutorPolicy E>
 void multiply_transposed(const E& executor, View<const T> a, View<const T> b, View<T> c) {
     const std::size_t m = a.cols, k = a.rows, panels = (b.cols + tile_columns<T> - 1) / tile_columns<T>;
     if (m == 0 || b.cols == 0) return;
-    constexpr std::size_t row_block = tile_rows<T> * 4;
+    const std::size_t row_block = tile_rows<T> * (m < 1024 ? 2 : 4);
     const std::size_t row_blocks = (m + row_block - 1) / row_block;
     T* packed = detail::thread_scratch<T>(0, Panels<T>::elements(b.cols, std::min(k, detail::k_block)));
     for (std::size_t k0 = 0; k0 < k; k0 += detail::k_block) {
