@@ -85,6 +85,36 @@ TEST_CASE("the last checkpoints and the best are kept, others and leftovers are 
     CHECK_THROWS_AS(hat::CheckpointFolder(folder.path, 0), hat::invalid_value);
 }
 
+TEST_CASE("pauses are there to go on from: they are neither averaged nor do they push planned checkpoints out") {
+    const hat_test::TemporaryFolder folder;
+    const hat::CheckpointFolder checkpoints(folder.path, 2);
+    const auto pause = [&](std::uint64_t update) {
+        const Training t(2, update);
+        return checkpoints.save(t.weights, t.adam, t.state, hat_test::tiny_arch(), t.identity, false,
+                                hat::CheckpointKind::pause);
+    };
+    const auto averaged = [&] {
+        std::string names;
+        for (const auto& file : checkpoints.recent_weights(9)) names += file.parent_path().filename().string() + " ";
+        return names;
+    };
+    pause(3);
+    CHECK(checkpoints.paused());
+    CHECK(averaged().empty());
+    Training(1, 5).save(checkpoints);
+    CHECK(!checkpoints.paused());
+    CHECK(!std::filesystem::exists(folder / "pause_00000003"));
+    Training(1, 10).save(checkpoints);
+    pause(11);
+    CHECK(checkpoints.latest() == pause(12));
+    CHECK(averaged() == "update_00000005 update_00000010 ");
+    CHECK(hat_test::count_files(folder.path) == 4);  // 5, 10, the pause, latest
+    CHECK(Training().load(checkpoints).update == 12);
+    Training(1, 15).save(checkpoints);
+    CHECK(averaged() == "update_00000010 update_00000015 ");
+    CHECK(hat_test::count_files(folder.path) == 3);
+}
+
 TEST_CASE("a checkpoint that was not finished is not seen, and is overwritten") {
     const hat_test::TemporaryFolder folder;
     const hat::CheckpointFolder checkpoints(folder.path, 3);

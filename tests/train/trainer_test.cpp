@@ -164,6 +164,64 @@ TEST_CASE("stopped at any update and resumed, with any number of threads, the we
     }
 }
 
+TEST_CASE("stops and the clock change neither which checkpoints are averaged nor which are kept") {
+    const hat_test::TemporaryFolder folder;
+    auto o = options(23);
+    o.checkpoint_every = 4;
+    o.keep_last = 3;
+    const auto run = [&](const std::string& name, const std::vector<std::uint64_t>& stops, double every_seconds) {
+        o.folder = folder / name;
+        o.checkpoint_seconds = every_seconds;
+        std::atomic<bool> stop{false};
+        o.stop = &stop;
+        for (std::size_t session = 0; session <= stops.size(); ++session) {
+            stop = false;
+            auto weights = fresh();
+            hat::Trainer(weights, super(), o).run({.updated = [&](const hat::TrainingProgress& p) {
+                if (session < stops.size() && p.update == stops[session]) stop = true;
+            }});
+            if (session < stops.size())
+                CHECK(hat::CheckpointFolder(o.folder).paused() == (stops[session] % 4 != 0));
+        }
+        std::string content;
+        for (const auto& file : hat::CheckpointFolder(o.folder, 3).recent_weights(3))
+            content += file.parent_path().filename().string() + " " + hat::read_file(file);
+        return content;
+    };
+    const std::string expected = run("whole", {}, 0);
+    CHECK(contains(expected, "update_00000016"));
+    CHECK(contains(expected, "update_00000020"));
+    CHECK(contains(expected, "update_00000023"));
+    CHECK(run("stopped", {18, 20, 22}, 0) == expected);
+    CHECK(run("clock", {19}, 1e-9) == expected);
+}
+
+TEST_CASE("killed between the last checkpoint and the last validation, a resumed training still validates") {
+    const hat_test::TemporaryFolder folder;
+    auto o = options(17);
+    o.checkpoint_every = 17;
+    o.folder = folder / "whole";
+    auto weights = fresh();
+    const auto expected = hat::Trainer(weights, super(), o).run();
+    REQUIRE(expected.state.history.back().update == 17);
+    REQUIRE(expected.state.best_update == 17);
+    o.folder = folder / "killed";
+    weights = fresh();
+    struct Killed {};
+    CHECK_THROWS_AS(hat::Trainer(weights, super(), o).run({.saved =
+                                                               [](const std::filesystem::path& path) {
+                                                                   if (path.filename() == "update_00000017")
+                                                                       throw Killed();
+                                                               }}),
+                    Killed);
+    for (int again = 0; again < 2; ++again) {  // the second time from what the first one wrote
+        const auto result = hat::Trainer(weights, super(), o).run();
+        CHECK(result.state.history.size() == expected.state.history.size());
+        CHECK(result.state.best == expected.state.best);
+        CHECK(hat::read_file(o.folder / "best.json") == hat::read_file(folder / "whole" / "best.json"));
+    }
+}
+
 TEST_CASE("killed at any moment, training goes on from the last checkpoint and ends with the same bits") {
     const hat_test::TemporaryFolder folder;
     auto whole = fresh();
@@ -197,6 +255,7 @@ TEST_CASE("kill -9 of the process at arbitrary moments, also while it writes, lo
     hat::Trainer(whole, super(), o).run();
     o.folder = folder / "run";
     std::uint64_t reached = 0;
+    int killed_after_a_checkpoint = 0;
     for (int round = 0; round < 12; ++round) {
         const pid_t child = ::fork();
         REQUIRE(child >= 0);
@@ -211,12 +270,14 @@ TEST_CASE("kill -9 of the process at arbitrary moments, also while it writes, lo
         REQUIRE(::waitpid(child, &status, 0) == child);
         const hat::CheckpointFolder checkpoints(o.folder);
         if (!checkpoints.exists()) continue;
+        killed_after_a_checkpoint += WIFSIGNALED(status);
         auto weights = fresh();
         hat::Adam<float> adam(weights.shared_layout(), o.adam);
         const auto state = checkpoints.load(weights, adam, hat::Trainer(weights, super(), o).identity());
         CHECK(state.update >= reached);
         reached = state.update;
     }
+    CHECK(killed_after_a_checkpoint > 0);
     auto weights = fresh();
     hat::Trainer(weights, super(), o).run();
     CHECK(same_bits(weights, whole));
@@ -318,6 +379,35 @@ TEST_CASE("NaN or infinity ends training with update and tensor, and the last ch
     o.folder.clear();
     hat::Trainer(whole, super(), o).run();
     CHECK(same_bits(again, whole));
+}
+
+TEST_CASE("weights or moments with NaN or infinity are never saved: the last good checkpoint stays, also the only one") {
+    const hat_test::TemporaryFolder folder;
+    auto o = options(9);
+    o.folder = folder / "run";
+    o.validate_every = 100;
+    o.checkpoint_every = 1;
+    auto weights = fresh();
+    std::string message = message_of<hat::not_finite>([&] {
+        hat::Trainer(weights, super(), o).run({.updated = [&](const hat::TrainingProgress& p) {
+            if (p.update == 6) weights.tensor(weights.layout().find("encoder.layers.0.fc1.weight"))[0] = std::nanf("");
+        }});
+    });
+    CHECK(message == "hat::Trainer: update 6: the weight encoder.layers.0.fc1.weight has a NaN or infinity; the checkpoint " +
+                         (o.folder / "update_00000005").string() + " is intact");
+    auto again = fresh(), whole = fresh();
+    hat::Trainer(again, super(), o).run();
+    o.folder.clear();
+    hat::Trainer(whole, super(), o).run();
+    CHECK(same_bits(again, whole));
+
+    // a learning rate no float holds: the first update breaks the weights, and nothing is written
+    o.folder = folder / "rate";
+    o.schedule = hat::FixedSchedule{.lr = 1e39};
+    weights = fresh();
+    message = message_of<hat::not_finite>([&] { hat::Trainer(weights, super(), o).run(); });
+    CHECK(contains(message, "hat::Trainer: update 1: the weight "));
+    CHECK(!hat::CheckpointFolder(o.folder).exists());
 }
 
 TEST_CASE("a checkpoint of another space, recipe or model is not resumed") {

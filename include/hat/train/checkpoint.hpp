@@ -5,6 +5,7 @@
 ///     update_00000120/weights.safetensors    a model file, loadable on its own
 ///     update_00000120/optimizer.safetensors  moments and step counts
 ///     update_00000120/state.json             where training is, and what it is a training of
+///     pause_00000137/...                     the same, written by a stop or by the clock: only to go on from
 ///     latest.json, best.json                 name the sub-folder that counts
 ///
 /// and `latest.json` is replaced, atomically, only when a checkpoint is complete: after a crash or `kill -9` it names
@@ -28,6 +29,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -136,15 +138,22 @@ inline std::string first_difference(const Json& found, const Json& expected, con
 
 }  // namespace detail
 
+/// Why a checkpoint is written.
+enum class CheckpointKind {
+    planned,  ///< at an interval, with a new best loss, at the end: an uninterrupted training writes it too
+    pause     ///< when someone stops, or time has passed: no result may depend on it
+};
+
 /// The checkpoints of one training.
 class CheckpointFolder {
 public:
-    /// Keeps the last `keep_last` (at least 1) checkpoints and the best one.
+    /// Keeps the last `keep_last` (at least 1) planned checkpoints, the best one, and the newest of any kind.
     explicit CheckpointFolder(std::filesystem::path path, std::size_t keep_last = 1)
         : path_(std::move(path)), keep_last_(keep_last) {
         if (keep_last_ < 1) throw invalid_value("hat::CheckpointFolder: keep_last is 0, expected at least 1");
     }
 
+    /// The folder of all checkpoints.
     const std::filesystem::path& path() const { return path_; }
     /// Whether there is a checkpoint to resume from.
     bool exists() const { return std::filesystem::exists(path_ / "latest.json"); }
@@ -152,18 +161,21 @@ public:
     std::filesystem::path latest() const { return pointed("latest.json"); }
     /// The sub-folder of the checkpoint with the best validation loss. Throws bad_file when there is none.
     std::filesystem::path best() const { return pointed("best.json"); }
+    /// Whether there is a best checkpoint: training without validation has none.
     bool has_best() const { return std::filesystem::exists(path_ / "best.json"); }
     /// The model file of a checkpoint.
     static std::filesystem::path weights_file(const std::filesystem::path& checkpoint) {
         return checkpoint / "weights.safetensors";
     }
-    /// The model files of the last `count` checkpoints (fewer, if there are fewer), oldest first.
+    /// Whether the newest checkpoint is a pause. Throws bad_file when there is none.
+    bool paused() const { return latest().filename().string().starts_with(pause); }
+    /// The model files of the last `count` planned checkpoints (fewer, if there are fewer), oldest first: the same
+    /// however often training was interrupted.
     std::vector<std::filesystem::path> recent_weights(std::size_t count) const {
         const std::string newest = latest().filename().string();
         std::vector<std::filesystem::path> files;
         for (const auto& name : names())
-            if (name <= newest && std::filesystem::exists(path_ / name / "state.json"))
-                files.push_back(weights_file(path_ / name));
+            if (is_planned(name, newest)) files.push_back(weights_file(path_ / name));
         if (files.size() > count) files.erase(files.begin(), files.end() - static_cast<std::ptrdiff_t>(count));
         return files;
     }
@@ -172,8 +184,9 @@ public:
     /// options): load() refuses a checkpoint with another one. `arch` is the network the model file names.
     /// Returns the sub-folder. Throws bad_file; the checkpoints before are then still there.
     std::filesystem::path save(const Weights<float>& weights, const Adam<float>& adam, const TrainingState& state,
-                               const RuntimeArch& arch, const Json& identity, bool is_best) const {
-        const auto folder = path_ / name_of(state.update);
+                               const RuntimeArch& arch, const Json& identity, bool is_best,
+                               CheckpointKind kind = CheckpointKind::planned) const {
+        const auto folder = path_ / name_of(state.update, kind);
         try {
             if (!is_pointed("latest.json", folder) && !is_pointed("best.json", folder))
                 std::filesystem::remove_all(folder);  // what a killed process left
@@ -235,19 +248,30 @@ public:
     }
 
 private:
-    static std::string name_of(std::uint64_t update) {
-        char name[32];
-        std::snprintf(name, sizeof name, "update_%08llu", static_cast<unsigned long long>(update));
-        return name;
+    static constexpr std::string_view planned = "update_", pause = "pause_";
+
+    static std::string name_of(std::uint64_t update, CheckpointKind kind) {
+        char digits[24];
+        std::snprintf(digits, sizeof digits, "%08llu", static_cast<unsigned long long>(update));
+        return std::string(kind == CheckpointKind::planned ? planned : pause) + digits;
     }
+    /// The digits of a sub-folder's name.
+    static std::string update_of(const std::string& name) { return name.substr(name.find('_') + 1); }
     /// Names of all checkpoint sub-folders, oldest first.
     std::vector<std::string> names() const {
         std::vector<std::string> found;
         std::error_code ignored;
         for (const auto& entry : std::filesystem::directory_iterator(path_, ignored))
-            if (const auto name = entry.path().filename().string(); name.starts_with("update_")) found.push_back(name);
-        std::sort(found.begin(), found.end());
+            if (const auto name = entry.path().filename().string(); name.starts_with(planned) || name.starts_with(pause))
+                found.push_back(name);
+        std::sort(found.begin(), found.end(),
+                  [](const auto& a, const auto& b) { return update_of(a) < update_of(b); });
         return found;
+    }
+    /// Whether this is a complete planned checkpoint, not of a future that was given up.
+    bool is_planned(const std::string& name, const std::string& newest) const {
+        return name.starts_with(planned) && update_of(name) <= update_of(newest) &&
+               std::filesystem::exists(path_ / name / "state.json");
     }
     std::filesystem::path pointed(const char* pointer) const {
         const Json json = load_json(path_ / pointer);
@@ -258,13 +282,14 @@ private:
     }
     /// Removes old checkpoints and what killed processes left. A folder that cannot be removed is no reason to stop.
     void prune() const {
-        const auto newest = latest();
+        const auto newest = latest().filename().string();
         std::size_t kept = 0;
         const auto all = names();
         std::error_code ignored;
         for (auto name = all.rbegin(); name != all.rend(); ++name) {
             const auto folder = path_ / *name;
-            const bool recent = *name <= newest.filename().string() && kept++ < keep_last_;
+            const bool recent = *name == newest || (is_planned(*name, newest) && kept < keep_last_);
+            kept += recent && name->starts_with(planned);
             if (!recent && !is_pointed("best.json", folder)) std::filesystem::remove_all(folder, ignored);
         }
         std::vector<std::filesystem::path> temporary;

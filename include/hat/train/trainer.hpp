@@ -111,8 +111,8 @@ struct TrainerOptions {
     std::uint64_t patience = 0;          ///< end after so many validations without a better loss; 0: never
     std::filesystem::path folder{};      ///< of checkpoints; empty: none are written
     std::uint64_t checkpoint_every = 0;  ///< updates; 0: only when the best loss improves, on stopping and at the end
-    double checkpoint_seconds = 0;       ///< also after so much time; 0: not by time
-    std::size_t keep_last = 1;           ///< checkpoints kept beside the best one
+    double checkpoint_seconds = 0;  ///< also a pause (see CheckpointKind) after so much time; 0: not by time
+    std::size_t keep_last = 1;      ///< planned checkpoints kept beside the best one
     const std::atomic<bool>* stop = nullptr;  ///< set it (from a signal handler) to end after the current update
 };
 
@@ -164,15 +164,17 @@ public:
     }
 
     /// Trains until an end is reached, from the weights as they are or from the folder's checkpoint. Throws not_finite,
-    /// naming update and tensor, when the loss or the gradient is no number: the last checkpoint is then intact. Throws
+    /// naming update and tensor, when loss, gradient or weights are no numbers: the last checkpoint is then intact. Throws
     /// bad_file when a checkpoint cannot be read or written.
     TrainingResult run(const TrainingObserver& observer = {}) {
         const auto started = Clock::now();
         state_ = {};
         adam_ = Adam<float>(weights_.shared_layout(), options_.adam, model_.pool());
+        planned_at_.reset();
         saved_at_.reset();
         if (folder_ && folder_->exists()) {
             state_ = folder_->load(weights_, adam_, identity());
+            if (!folder_->paused()) planned_at_ = state_.update;
             saved_at_ = state_.update;
             if (observer.resumed) observer.resumed(state_);
         }
@@ -184,10 +186,14 @@ public:
         std::size_t batches = 0;
         for (;;) {
             if (const auto end = reached()) {
-                const bool done = *end != TrainingEnd::stopped;
+                if (*end == TrainingEnd::stopped) {
+                    if (saved_at_ != state_.update) save(CheckpointKind::pause, false, observer);
+                    return {*end, state_};
+                }
                 const bool validated = !state_.history.empty() && state_.history.back().update == state_.update;
-                const bool best = done && !validated && state_.update > updates_before && validate(observer);
-                if (best || saved_at_ != state_.update) save(best, observer);
+                const bool due = !validated && !task_.validation.empty();
+                const bool best = due && validate(observer);
+                if (due || planned_at_ != state_.update) save(CheckpointKind::planned, best, observer);
                 return {*end, state_};
             }
             const auto update_started = Clock::now();
@@ -214,9 +220,10 @@ public:
             const bool best = due && validate(observer);
             const double now = seconds_since(started);
             state_.seconds = seconds_before + now;
-            if (best || (options_.checkpoint_every && state_.update % options_.checkpoint_every == 0) ||
-                (options_.checkpoint_seconds > 0 && now - last_save >= options_.checkpoint_seconds)) {
-                save(best, observer);
+            const bool planned =
+                best || (options_.checkpoint_every && state_.update % options_.checkpoint_every == 0);
+            if (planned || (options_.checkpoint_seconds > 0 && now - last_save >= options_.checkpoint_seconds)) {
+                save(planned ? CheckpointKind::planned : CheckpointKind::pause, best, observer);
                 last_save = now;
             }
         }
@@ -333,7 +340,7 @@ private:
                 adam_.update(weights_, gradient_, active, progress.lr, 1.0 / static_cast<double>(tokens_));
         } catch (const not_finite& e) {
             throw not_finite("hat::Trainer: update " + std::to_string(state_.update) + ": " + e.what() +
-                             first_bad_weight() + last_good());
+                             broken_weight() + last_good());
         }
         ++state_.update;
         state_.loss_sum += loss;
@@ -349,13 +356,22 @@ private:
         return progress;
     }
 
-    /// Says which weight broke the loss, if one did.
-    std::string first_bad_weight() const {
-        for (std::size_t t = 0; t < weights_.layout().tensors().size(); ++t)
-            for (const float v : weights_.tensor(static_cast<int>(t)))
-                if (!std::isfinite(v))
-                    return " (the weight " + weights_.layout().tensors()[t].name + " has a NaN or infinity)";
+    /// Names the first tensor with a number that is none: weights, then the optimiser's moments. Empty: all are finite.
+    std::string first_broken() const {
+        const std::pair<const char*, const Weights<float>*> all[] = {
+            {"weight", &weights_}, {"first moment of", &adam_.first}, {"second moment of", &adam_.second}};
+        for (const auto& [kind, values] : all)
+            for (std::size_t t = 0; t < values->layout().tensors().size(); ++t)
+                for (const float v : values->tensor(static_cast<int>(t)))
+                    if (!std::isfinite(v))
+                        return std::string("the ") + kind + " " + values->layout().tensors()[t].name +
+                               " has a NaN or infinity";
         return "";
+    }
+    /// Says which tensor broke the loss, if one did.
+    std::string broken_weight() const {
+        const std::string broken = first_broken();
+        return broken.empty() ? "" : " (" + broken + ")";
     }
     std::string last_good() const {
         if (!folder_ || !folder_->exists()) return "";
@@ -380,7 +396,7 @@ private:
             }
             if (!std::isfinite(loss) || !std::isfinite(nll))
                 throw not_finite("hat::Trainer: update " + std::to_string(state_.update) + ": the validation loss of " +
-                                 v.name + " is NaN or infinite" + first_bad_weight() + last_good());
+                                 v.name + " is NaN or infinite" + broken_weight() + last_good());
             entry.valid[v.name] = {loss / tokens, nll / tokens};
             decisive = loss / tokens;
         }
@@ -399,10 +415,14 @@ private:
         return best;
     }
 
-    void save(bool best, const TrainingObserver& observer) {
+    void save(CheckpointKind kind, bool best, const TrainingObserver& observer) {
+        if (const std::string broken = first_broken(); !broken.empty())
+            throw not_finite("hat::Trainer: update " + std::to_string(state_.update) + ": " + broken + last_good());
         saved_at_ = state_.update;
+        if (kind == CheckpointKind::planned) planned_at_ = state_.update;
         if (!folder_) return;
-        const auto folder = folder_->save(weights_, adam_, state_, task_.validated.front().arch, identity(), best);
+        const auto folder =
+            folder_->save(weights_, adam_, state_, task_.validated.front().arch, identity(), best, kind);
         if (observer.saved) observer.saved(folder);
     }
 
@@ -423,7 +443,7 @@ private:
     Weights<float> gradient_;
     std::optional<CheckpointFolder> folder_;
     TrainingState state_;
-    std::optional<std::uint64_t> saved_at_;
+    std::optional<std::uint64_t> planned_at_, saved_at_;  // the last planned checkpoint's update; that of any kind
     std::uint64_t tokens_ = 0;
 };
 
