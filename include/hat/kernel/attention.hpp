@@ -19,8 +19,11 @@ struct AttentionShape {
     std::size_t heads = 1;
     bool causal = false;  ///< query t sees keys 0 .. t only; as many queries as keys
 
+    /// Sentences in the batch.
     std::size_t sentences() const { return query.size() - 1; }
+    /// Query rows of sentence i.
     std::size_t queries(std::size_t i) const { return query[i + 1] - query[i]; }
+    /// Key rows of sentence i.
     std::size_t keys(std::size_t i) const { return key[i + 1] - key[i]; }
     /// Elements of all attention maps: heads x queries x keys of every sentence, one after the other.
     std::size_t map_size() const {

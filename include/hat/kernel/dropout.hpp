@@ -15,12 +15,14 @@ struct Dropout {
     double rate = 0;
     std::uint64_t key = 0;
 
+    /// Whether anything is dropped at all.
     bool active() const { return rate > 0; }
     /// The factor of element i: 0 or 1 / (1 - rate).
     template <class T>
     T factor(std::uint32_t i) const {
         return keep(i) ? static_cast<T>(1.0 / (1.0 - rate)) : T(0);
     }
+    /// Whether element i survives.
     bool keep(std::uint32_t i) const { return hash(i) >= threshold(); }
 
     /// values[i] *= factor(first + i)

@@ -21,6 +21,7 @@ template <class T>
 class SinusoidTable {
 public:
     SinusoidTable() = default;
+    /// Rows of `super_width` numbers; a narrower network reads the first ones of a row.
     explicit SinusoidTable(std::size_t super_width) : width_(super_width) { reserve(64); }
 
     /// Makes sure that sentences of `length` tokens are covered. Not thread safe.

@@ -24,9 +24,10 @@ struct Epilogue {
     bool accumulate = false;  ///< the chain starts from c instead of zero
 };
 
-/// Register block of a product: tile_rows x (2 vectors) accumulators.
+/// Columns of the register block of a product, and of a panel: two vectors.
 template <class T>
 inline constexpr std::size_t tile_columns = 2 * simd::width<T>;
+/// Rows of the register block of a product: tile_rows x tile_columns accumulators.
 template <class T>
 inline constexpr std::size_t tile_rows = simd::registers == 32 ? 14 : 6;
 
@@ -39,6 +40,7 @@ struct Panels {
     std::size_t n = 0, k = 0;
     std::size_t step = tile_columns<T>, panel = k * tile_columns<T>;
 
+    /// Numbers that a packed K x N operand takes.
     static std::size_t elements(std::size_t n, std::size_t k) {
         return (n + tile_columns<T> - 1) / tile_columns<T> * tile_columns<T> * k;
     }
@@ -327,7 +329,9 @@ public:
     explicit PackedMatrix(View<const T> weights) : data_(Panels<T>::elements(weights.rows, weights.cols)) {
         panels_ = pack_transposed<T>(Serial{}, weights, data_.data());
     }
+    /// The packed operand.
     const Panels<T>& panels() const { return panels_; }
+    /// Memory held, in bytes.
     std::size_t bytes() const { return data_.size() * sizeof(T); }
 
 private:

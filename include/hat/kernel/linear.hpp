@@ -14,6 +14,7 @@ struct Linear {
     View<const T> weight;     // N x K
     const T* bias = nullptr;  // N
 
+    /// N.
     std::size_t outputs() const { return weight.rows; }
 };
 
@@ -24,7 +25,9 @@ struct PackedLinear {
     const T* bias = nullptr;
 
     PackedLinear() = default;
+    /// Packs the weights of `l`; the bias stays where it is.
     explicit PackedLinear(const Linear<T>& l) : weight(l.weight), bias(l.bias) {}
+    /// N.
     std::size_t outputs() const { return weight.panels().n; }
 };
 
@@ -42,6 +45,7 @@ void linear(const E& executor, View<const T> x, const Linear<T>& layer, View<T> 
     multiply<T>(executor, x, pack_transposed<T>(executor, layer.weight, panels), y,
                 {.bias = layer.bias, .relu = end.relu, .scale = end.scale});
 }
+/// The same from packed weights, to the bit.
 template <class T, ExecutorPolicy E>
 void linear(const E& executor, View<const T> x, const PackedLinear<T>& layer, View<T> y, Activation<T> end = {}) {
     multiply<T>(executor, x, layer.weight.panels(), y, {.bias = layer.bias, .relu = end.relu, .scale = end.scale});

@@ -27,18 +27,22 @@ inline constexpr std::size_t registers = 32;
 inline constexpr std::size_t registers = 16;
 #endif
 
+/// width<T> numbers from p, aligned or not.
 template <class T>
 inline Vec<T> load(const T* p) {
     return Vec<T>::load_unaligned(p);
 }
+/// Writes width<T> numbers to p, aligned or not.
 template <class T>
 inline void store(T* p, const Vec<T>& v) {
     v.store_unaligned(p);
 }
+/// x in every lane.
 template <class T>
 inline Vec<T> splat(T x) {
     return Vec<T>(x);
 }
+/// Zero in every lane.
 template <class T>
 inline Vec<T> zero() {
     return Vec<T>(T(0));
@@ -56,14 +60,17 @@ inline Vec<T> fma(const Vec<T>& a, const Vec<T>& b, const Vec<T>& c) {
 #endif
         return xsimd::fma(a, b, c);
 }
+/// The larger one in each lane.
 template <class T>
 inline Vec<T> max(const Vec<T>& a, const Vec<T>& b) {
     return xsimd::max(a, b);
 }
+/// e to the power of each lane.
 template <class T>
 inline Vec<T> exp(const Vec<T>& a) {
     return xsimd::exp(a);
 }
+/// The square root of each lane.
 template <class T>
 inline Vec<T> sqrt(const Vec<T>& a) {
     return xsimd::sqrt(a);
@@ -106,6 +113,7 @@ inline Vec<T> interleave_low(const Vec<T>& a, const Vec<T>& b) {
 #endif
         return xsimd::zip_lo(a, b);
 }
+/// The second halves, see interleave_low().
 template <class T>
 inline Vec<T> interleave_high(const Vec<T>& a, const Vec<T>& b) {
 #if defined(__AVX512F__)

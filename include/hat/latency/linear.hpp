@@ -116,6 +116,7 @@ public:
 
     /// prediction = intercept + weights . features
     const std::vector<double>& weights() const { return weights_; }
+    /// The prediction where every feature is zero.
     double intercept() const { return intercept_; }
     /// The penalty that was used, relative to the number of rows.
     double penalty() const { return penalty_; }

@@ -32,7 +32,9 @@ public:
             throw invalid_value("hat::Table: the latency of " + to_text(arch) + " is not finite");
         known_[arch_key(arch)] = latency;
     }
+    /// Networks in the table.
     std::size_t size() const { return known_.size(); }
+    /// Whether the latency of `arch` is known.
     bool contains(const A& arch) const { return known_.find(arch_key(arch)) != known_.end(); }
 
     /// Throws invalid_value, naming the network, if it is not in the table.

@@ -74,6 +74,7 @@ struct Measurement {
     double gain = 1;           ///< that, relative to its usual time: how much slower the machine was
     std::size_t attempts = 1;  ///< how often the candidate ran
 
+    /// Means of encoder and decoder together.
     Milliseconds total() const { return encoder.mean + decoder.mean; }
 
     /// A dataset row with everything but the network's features and name.
@@ -114,6 +115,7 @@ inline Timing summarize_runs(std::vector<double> samples, double trim) {
 
 /// A clock that never goes back.
 struct SteadyClock {
+    /// The time since some fixed moment.
     Milliseconds operator()() const { return std::chrono::steady_clock::now().time_since_epoch(); }
 };
 
@@ -145,6 +147,7 @@ public:
             fail("the reference's usual time is " + std::to_string(usual_->count()) + " ms, expected more than 0");
     }
 
+    /// How it measures.
     const MeterOptions& options() const { return options_; }
 
     /// What the reference usually takes: gains are relative to it. Store it to continue in another session.
@@ -308,6 +311,7 @@ struct Measured {
     Make make;
     std::shared_ptr<M> meter;
 
+    /// The latency of `arch`, measured now; see Meter::measure().
     template <class A>
     requires TimedModel<std::invoke_result_t<const Make&, const A&>> Milliseconds operator()(const A& arch) const {
         auto model = make(arch);

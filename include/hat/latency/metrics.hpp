@@ -152,6 +152,7 @@ struct RegressionReport {
     std::size_t rows = 0;
     double rmse = 0, mae = 0, mape = 0, r2 = 0, kendall_tau = 0, spearman_rho = 0;
 };
+/// Every measure of predictions against the truth. Throws as the single ones do.
 inline RegressionReport evaluate_regression(std::span<const double> truth, std::span<const double> predicted) {
     return {truth.size(),         rmse(truth, predicted),        mae(truth, predicted),         mape(truth, predicted),
             r2(truth, predicted), kendall_tau(truth, predicted), spearman_rho(truth, predicted)};

@@ -68,6 +68,7 @@ struct MlpNormalization {
 /// same bits, whatever the executor. Copies share the trained weights, which never change.
 class Mlp {
 public:
+    /// Untrained.
     explicit Mlp(MlpOptions options = {}) : options_(std::move(options)) {}
 
     /// A trained network, e.g. from a file. Throws shape_mismatch if the layers do not fit each other, not_finite.
@@ -158,7 +159,9 @@ public:
         return in;
     }
 
+    /// How it is trained.
     const MlpOptions& options() const { return options_; }
+    /// Whether it can predict.
     bool is_trained() const { return network_ != nullptr; }
     /// Layers and normalisation of the trained network. Throw invalid_value before training.
     const std::vector<MlpLayer>& layers() const { return trained_network().layers; }

@@ -24,6 +24,7 @@ struct PredictedLatency {
     Features features{};
     Milliseconds unit{1};  ///< the reference's lat-norm: what an output of 1 means
 
+    /// The predicted latency of `arch`.
     template <class Arch>
     requires FeatureMap<Features, Arch> Milliseconds operator()(const Arch& arch) const {
         const auto row = features(arch);

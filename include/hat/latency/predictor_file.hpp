@@ -27,15 +27,20 @@ namespace hat {
 class AnyRegressor {
 public:
     AnyRegressor() = default;
+    /// An MLP, trained or not.
     AnyRegressor(Mlp mlp) : value_(std::move(mlp)) {}
+    /// A ridge regression, trained or not.
     AnyRegressor(Ridge ridge) : value_(std::move(ridge)) {}
 
+    /// Trains the regressor it holds; throws as that does.
     void fit(std::span<const float> x, std::span<const float> y) {
         std::visit([&](auto& r) { r.fit(x, y); }, value_);
     }
+    /// What the regressor it holds predicts; throws as that does.
     float predict(std::span<const float> row) const {
         return std::visit([&](const auto& r) { return r.predict(row); }, value_);
     }
+    /// The regressor it holds.
     const std::variant<Ridge, Mlp>& value() const { return value_; }
 
 private:

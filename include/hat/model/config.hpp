@@ -32,7 +32,9 @@ struct TransformerConfig {
     /// attends to without the final layer norm.
     bool unnormalized_memory = false;
 
+    /// Embedding width of the SuperTransformer's encoder.
     int super_encoder_embed() const { return encoder_super_embed ? encoder_super_embed : shape.encoder.embed; }
+    /// Embedding width of the SuperTransformer's decoder.
     int super_decoder_embed() const { return decoder_super_embed ? decoder_super_embed : shape.decoder.embed; }
     friend bool operator==(const TransformerConfig&, const TransformerConfig&) = default;
 };

@@ -44,6 +44,7 @@ inline void validate(const LossOptions& options) {
 /// What a decoder layer can attend to: for each span, encoder outputs concatenated along length, sentence by sentence.
 template <class T>
 struct EncoderMemory {
+    /// The rows of a batch, sentence i from offsets[i] to offsets[i + 1].
     struct Span {
         View<T> rows;
         std::vector<std::size_t> offsets;
@@ -171,6 +172,7 @@ EncoderPass<T> run_encoder(const LayerContext& c, const SubTransformerView<T>& s
 template <class T>
 class ElasticTransformer {
 public:
+    /// `weights` must outlive it; `pool` runs the kernels.
     explicit ElasticTransformer(const Weights<T>& weights, ThreadPool pool = ThreadPool(1))
         : weights_(&weights),
           pool_(std::move(pool)),
@@ -214,7 +216,9 @@ public:
         copy(pass.sources[0].rows);
         return out;
     }
+    /// The shared weights.
     const Weights<T>& weights() const { return *weights_; }
+    /// What runs the kernels.
     const ThreadPool& pool() const { return pool_; }
     /// Bytes of activations of the largest batch so far.
     std::size_t peak_bytes() const { return arena_.peak_bytes(); }

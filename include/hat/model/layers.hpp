@@ -25,6 +25,7 @@ template <class L>
 struct FeedForwardWeights {
     L fc1, fc2;
 };
+/// One encoder layer; L is Linear<T> or PackedLinear<T>.
 template <class T, class L>
 struct EncoderLayer {
     AttentionWeights<L> self;
@@ -33,6 +34,7 @@ struct EncoderLayer {
     Norm<T> final_norm;
     std::size_t heads = 1;
 };
+/// One decoder layer; L is Linear<T> or PackedLinear<T>.
 template <class T, class L>
 struct DecoderLayer {
     AttentionWeights<L> self, cross;
@@ -51,14 +53,22 @@ public:
         require_fits(arch, weights.config().shape);
     }
 
+    /// The SubTransformer.
     const RuntimeArch& arch() const { return arch_; }
+    /// The weights it is a part of.
     const Weights<T>& weights() const { return *weights_; }
+    /// The configuration of those weights.
     const TransformerConfig& config() const { return weights_->config(); }
+    /// Embedding width of the encoder.
     std::size_t encoder_width() const { return static_cast<std::size_t>(arch_.encoder.embed); }
+    /// Embedding width of the decoder.
     std::size_t decoder_width() const { return static_cast<std::size_t>(arch_.decoder.embed); }
+    /// Active encoder layers.
     std::size_t encoder_layers() const { return static_cast<std::size_t>(arch_.encoder.layers); }
+    /// Active decoder layers.
     std::size_t decoder_layers() const { return static_cast<std::size_t>(arch_.decoder.layers); }
 
+    /// Encoder layer i.
     EncoderLayer<T, Linear<T>> encoder(std::size_t i) const {
         const auto& l = weights_->layout().encoder()[i];
         const auto& s = arch_.encoder;
@@ -66,6 +76,7 @@ public:
         return {attention(l.self, e, e, q), norm(l.self_norm), feed_forward(l, e, size(s.ffn[i])), norm(l.final_norm),
                 size(s.self_heads[i])};
     }
+    /// Decoder layer i.
     DecoderLayer<T, Linear<T>> decoder(std::size_t i) const {
         const auto& l = weights_->layout().decoder()[i];
         const auto& s = arch_.decoder;
@@ -82,16 +93,22 @@ public:
     }
     /// The norms after the stacks (pre-norm only).
     Norm<T> encoder_norm() const { return norm(weights_->layout().encoder_norm()); }
+    /// The norm after the decoder's stack, if has_decoder_norm().
     Norm<T> decoder_norm() const { return norm(weights_->layout().decoder_norm()); }
+    /// Whether a norm follows the decoder's stack.
     bool has_decoder_norm() const { return config().decoder_pre_norm && config().decoder_final_norm; }
 
+    /// Rows of source tokens, encoder_width() wide.
     View<const T> encoder_embedding() const { return columns(weights_->layout().encoder_embedding(), encoder_width()); }
+    /// Rows of target tokens, decoder_width() wide.
     View<const T> decoder_embedding() const { return columns(weights_->layout().decoder_embedding(), decoder_width()); }
+    /// The output layer: one row per target token, decoder_width() wide.
     View<const T> output_matrix() const { return columns(weights_->layout().output_embedding(), decoder_width()); }
     /// sqrt of the sampled width, or of the super width with vocab_original_scaling (semantics, section 3).
     T encoder_scale() const {
         return static_cast<T>(std::sqrt(config().vocab_original_scaling ? config().super_encoder_embed() : arch_.encoder.embed));
     }
+    /// As encoder_scale(), of the decoder.
     T decoder_scale() const {
         return static_cast<T>(std::sqrt(config().vocab_original_scaling ? config().super_decoder_embed() : arch_.decoder.embed));
     }
@@ -162,9 +179,12 @@ struct LayerContext {
 template <class T>
 class GradientMap {
 public:
+    /// From parameters in `weights` to `gradient`, which has the same layout.
     GradientMap(const Weights<T>& weights, Weights<T>& gradient)
         : weights_(weights.values().data()), gradient_(gradient.values().data()) {}
+    /// The gradient of the parameter at this address.
     T* operator()(const T* parameter) const { return gradient_ + (parameter - weights_); }
+    /// The gradient of a matrix of parameters.
     View<T> operator()(View<const T> m) const { return {(*this)(m.data), m.rows, m.cols, m.stride}; }
     /// dw += dy^T x, dbias += column sums of dy.
     void add(const LayerContext& c, const Linear<T>& layer, View<const T> dy, View<const T> x) const {
@@ -243,6 +263,7 @@ struct FeedForwardPass {
     View<const T> in;
     View<T> hidden;
 
+    /// The block's output, in the context's arena; x must stay alive until backward().
     template <class L>
     View<T> forward(const LayerContext& c, const FeedForwardWeights<L>& w, View<const T> x) {
         in = block.begin(c, x);
@@ -253,6 +274,7 @@ struct FeedForwardPass {
         linear<T>(c.pool, hidden, w.fc2, out);
         return block.end(c, x, out);
     }
+    /// The gradient of x from that of the output, dy, which may be overwritten; adds those of the parameters to `grad`.
     View<T> backward(const LayerContext& c, const FeedForwardWeights<Linear<T>>& w, View<T> dy, const GradientMap<T>& grad) const {
         const View<T> ds = block.backward_end(c, dy, grad);
         const View<const T> db = block.branch_gradient(c, ds);

@@ -28,7 +28,9 @@ struct TensorInfo {
     bool decoder = false;  ///< belongs to the decoder (or is the output matrix)
     int layer = -1;        ///< layer index; -1: not part of a layer
 
+    /// Rows; a vector's length.
     std::size_t rows() const { return shape[0]; }
+    /// Columns; 1 for a vector.
     std::size_t cols() const { return shape.size() > 1 ? shape[1] : 1; }
 };
 
@@ -41,15 +43,18 @@ public:
         bool joint = true;
         int in_weight = -1, q_weight = -1, k_weight = -1, v_weight = -1, in_bias = -1, out_weight = -1, out_bias = -1;
     };
+    /// Tensors of a layer norm.
     struct Norm {
         int weight = -1, bias = -1;
     };
+    /// Tensors of one layer.
     struct Layer {
         Attention self, cross;  // cross: decoder only
         Norm self_norm, cross_norm, final_norm;
         int fc1_weight = -1, fc1_bias = -1, fc2_weight = -1, fc2_bias = -1;
     };
 
+    /// Throws invalid_value for a configuration that has no such model.
     explicit WeightLayout(const TransformerConfig& config) : config_(config) {
         check();
         const auto& shape = config.shape;
@@ -73,15 +78,25 @@ public:
                                 : decoder_embedding_;
     }
 
+    /// What the layout was made for.
     const TransformerConfig& config() const { return config_; }
+    /// All parameters, in the order of their offsets.
     const std::vector<TensorInfo>& tensors() const { return tensors_; }
+    /// Elements of the arena, gaps included.
     std::size_t size() const { return size_; }
+    /// Tensors of the encoder layers.
     const std::vector<Layer>& encoder() const { return encoder_; }
+    /// Tensors of the decoder layers.
     const std::vector<Layer>& decoder() const { return decoder_; }
+    /// Tensor of the source tokens' rows.
     int encoder_embedding() const { return encoder_embedding_; }
+    /// Tensor of the target tokens' rows; may be that of the source.
     int decoder_embedding() const { return decoder_embedding_; }
+    /// Tensor of the output layer; may be that of the target.
     int output_embedding() const { return output_embedding_; }
+    /// The norm after the encoder's stack; -1 without one.
     Norm encoder_norm() const { return encoder_norm_; }
+    /// The norm after the decoder's stack; -1 without one.
     Norm decoder_norm() const { return decoder_norm_; }
 
     /// Index of the tensor with this name, or -1.
@@ -195,9 +210,11 @@ class Weights {
 public:
     /// All zero.
     explicit Weights(const TransformerConfig& config) : Weights(std::make_shared<const WeightLayout>(config)) {}
+    /// All zero, with a layout that others share.
     explicit Weights(std::shared_ptr<const WeightLayout> layout) : layout_(std::move(layout)), data_(layout_->size()) {
         std::fill_n(data_.data(), data_.size(), T{});
     }
+    /// Copies the numbers and shares the layout.
     Weights(const Weights& o) : layout_(o.layout_), data_(o.data_.size()) {
         std::copy_n(o.data_.data(), o.data_.size(), data_.data());
     }
@@ -208,13 +225,17 @@ public:
     Weights(Weights&&) noexcept = default;
     Weights& operator=(Weights&&) noexcept = default;
 
+    /// Which parameter lies where.
     const WeightLayout& layout() const { return *layout_; }
+    /// The layout, for more weights of the same kind.
     const std::shared_ptr<const WeightLayout>& shared_layout() const { return layout_; }
+    /// What the model is.
     const TransformerConfig& config() const { return layout_->config(); }
 
     /// Every number, tensors one after the other (with a few zeros between them for alignment).
     std::span<T> values() { return {data_.data(), data_.size()}; }
     std::span<const T> values() const { return {data_.data(), data_.size()}; }
+    /// The numbers of one parameter.
     std::span<T> tensor(int index) {
         const auto& t = info(index);
         return {data_.data() + t.offset, t.size};
@@ -232,6 +253,7 @@ public:
         const auto& t = info(index);
         return {data_.data() + t.offset, t.rows(), t.cols()};
     }
+    /// The name, shape and place of one parameter.
     const TensorInfo& info(int index) const { return layout_->tensors()[static_cast<std::size_t>(index)]; }
 
     /// The reference's initialisation (semantics, section 11): embeddings N(0, width^-1/2) with a zero pad row, other

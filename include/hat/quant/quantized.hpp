@@ -37,6 +37,7 @@ struct QuantizedTensor {
     std::vector<float> values;        ///< codebooks of 2^bits numbers, one per group of rows; or the numbers themselves
     std::vector<std::uint8_t> codes;  ///< element i of a matrix has bits [i * bits, (i + 1) * bits), lowest bit first
 
+    /// Memory of values and codes.
     std::size_t bytes() const { return 4 * values.size() + codes.size(); }
 };
 
