@@ -1,0 +1,143 @@
+#!/usr/bin/env python3
+"""Training steps of hat_bench_training beside PyTorch's, in turns, and where hat's time goes (by perf's samples).
+
+Every run is a process of its own, with the same environment. One thread is compared by CPU time, more by wall clock:
+those figures need an idle machine.
+"""
+import argparse
+import json
+import os
+import pathlib
+import re
+import shutil
+import statistics
+import subprocess
+import tempfile
+from collections import Counter
+
+HERE = pathlib.Path(__file__).resolve().parent
+parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+parser.add_argument("program", help="hat_bench_training")
+parser.add_argument("--rounds", type=int, default=3)
+parser.add_argument("--shapes", default="small,iwslt")
+parser.add_argument("--threads", default="1,2")
+parser.add_argument("--python", default="/usr/bin/python3", help="a Python that has torch")
+parser.add_argument("--json", help="where to write all figures")
+args = parser.parse_args()
+SHAPES, THREADS = args.shapes.split(","), [int(t) for t in args.threads.split(",")]
+TOKENS = 164 * 25
+# target tokens per CPU second of the published reference, noted on the same kind of machine; it is not run here
+REFERENCE = {"small": 1531, "iwslt": 219}
+FREQUENCY = {"small": "499", "iwslt": "49"}  # samples per CPU second
+
+
+def run(command, threads):
+    # (huge pages for malloc make PyTorch slower, so they stay off)
+    env = dict(os.environ, OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads), OMP_WAIT_POLICY="PASSIVE")
+    return subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+
+
+def ours(shape, threads, prefix=()):
+    command = [*prefix, args.program, "--benchmark_format=json",
+               f"--benchmark_filter=limit/fma_peak|training/{shape}/threads:{threads}/"]
+    peak, step = json.loads(run(command, threads))["benchmarks"]
+    timed = step["cpu_time" if threads == 1 else "real_time"] / 1000  # what its rates are of, seconds
+    return {"wall": TOKENS / step["real_time"] * 1000, "cpu": TOKENS / step["cpu_time"] * 1000, "MiB": step["peak_MiB"],
+            "seconds": step["iterations"] * step["real_time"] / 1000, "gflop": step["GFLOP/s"] * timed,
+            "peak": peak["GFLOP/s"]}
+
+
+def peer(shape, threads, blas):
+    command = [args.python, str(HERE / "peers/pytorch_training.py"), "--shape", shape, "--threads", str(threads),
+               "--blas-threads", str(blas), "--steps", "4"]
+    found = json.loads(run(command, threads))
+    return {"wall": found["tokens_per_second"], "cpu": found["tokens_per_cpu_second"], "MiB": found["peak_MiB"]}
+
+
+def median(runs, key):
+    return statistics.median(r[key] for r in runs)
+
+
+def spread(runs, key):
+    return f"{max(r[key] for r in runs):.0f} / {median(runs, key):.0f}"
+
+
+# where the time goes: the first pattern found in a sample's call chain (innermost function first, one a line)
+PARTS = [
+    ("attention: scores, softmax, values", r"hat::(attention|attention_backward)<"),
+    ("softmax + loss", r"smoothed_loss_row|row_exp|row_max"),
+    ("data", r"hat::Batches"),
+    ("optimizer: Adam, gradient to zero", r"hat::Adam|\A.*memset.*\n.*hat::Trainer::update"),
+    ("layer norm", r"layer_norm|norm_row"),
+    ("residual + dropout", r"add_residual|apply_dropout|branch_gradient"),
+    ("embedding", r"hat::embed"),
+    ("bias gradients", r"add_column_sums|\Ahat::GradientMap"),
+    ("GEMM: packing", r"hat::(detail::)?pack_|\A.*mem(move|cpy).*\n.*multiply"),
+    ("GEMM: output matrix", r"hat::(multiply|multiply_transposed)<(.*\n)*.*hat::output_loss<"),
+    ("GEMM: layers", r"hat::(multiply|multiply_transposed)<"),
+    ("ReLU, scaling, sums of gradients", r"Pass<float>|ElasticTransformer"),
+    ("other", r""),
+]
+
+
+def profile(shape):
+    """Shares of PARTS, and of the functions themselves, in the timed steps of one run on one thread."""
+    with tempfile.TemporaryDirectory() as folder:
+        data = folder + "/perf.data"
+        record = ["perf", "record", "-q", "-e", "cpu-clock", "-F", FREQUENCY[shape], "--call-graph", "dwarf,16384",
+                  "-o", data]
+        seconds = ours(shape, 1, record)["seconds"]
+        text = run(["perf", "script", "-i", data, "--no-inline", "-F", "time,ip,sym"], 1).decode()
+    samples = []
+    for block in text.split("\n\n"):
+        lines = [line.strip() for line in block.strip().splitlines()]
+        if len(lines) > 1 and any("hat::Trainer" in line for line in lines):
+            samples.append((float(lines[0].rstrip(":")), [line.split(" ", 1)[1] for line in lines[1:]]))
+    samples = [chain for at, chain in samples if at > samples[-1][0] - seconds]  # without the steps that warm up
+    parts = Counter(next(n for n, p in PARTS if re.search(p, "\n".join(chain))) for chain in samples)
+    functions = Counter(re.sub(r"[<(].*", "", chain[0]) for chain in samples)
+    print(f"### Where the time of a step goes: {shape}, 1 thread, {len(samples)} samples\n\n| part | % |\n|---|---|")
+    for name, _ in PARTS:
+        print(f"| {name} | {100 * parts[name] / len(samples):.1f} |")
+    top = (f"`{name}` {100 * n / len(samples):.1f} %" for name, n in functions.most_common(10))
+    print("\nFunctions without what they call: " + ", ".join(top) + "\n")
+    return {name: n / len(samples) for name, n in parts.items()}
+
+
+found = {}
+for _ in range(args.rounds):
+    for shape in SHAPES:
+        for t in THREADS:
+            # PyTorch's own threads and those of its BLAS: which split is best differs from machine to machine
+            splits = sorted({(t, t), (1, t), (t, 1)})
+            entry = found.setdefault(f"{shape}/{t}", {"hat": [], "pytorch": {f"{a}+{b}": [] for a, b in splits}})
+            entry["hat"].append(ours(shape, t))
+            for a, b in splits:
+                entry["pytorch"][f"{a}+{b}"].append(peer(shape, a, b))
+
+print("### Training step: target tokens per second, best / median\n")
+print("| shape | threads | hat | PyTorch | its threads + BLAS's | hat / PyTorch | / reference | GFLOP/s | % of peak | "
+      "hat MiB | PyTorch MiB | ratio |\n|---|---|---|---|---|---|---|---|---|---|---|---|")
+for name, entry in found.items():
+    shape, t = name.split("/")
+    key, hat = ("cpu" if t == "1" else "wall"), entry["hat"]
+    split, torch = max(entry["pytorch"].items(), key=lambda kv: median(kv[1], key))
+    speed = median(hat, key)
+    gflops = median(hat, "gflop") * speed / TOKENS
+    reference = f"{speed / REFERENCE[shape]:.2f}" if t == "1" else ""
+    print(f"| {shape} | {t} ({key}) | {spread(hat, key)} | {spread(torch, key)} | {split} | "
+          f"**{speed / median(torch, key):.2f}** | {reference} | {gflops:.1f} | "
+          f"{100 * gflops / int(t) / median(hat, 'peak'):.0f} | {median(hat, 'MiB'):.0f} | "
+          f"{median(torch, 'MiB'):.0f} | **{median(hat, 'MiB') / median(torch, 'MiB'):.2f}** |")
+print()
+for shape in SHAPES:
+    if {f"{shape}/1", f"{shape}/2"} <= found.keys():
+        one, two = median(found[f"{shape}/1"]["hat"], "cpu"), median(found[f"{shape}/2"]["hat"], "wall")
+        print(f"{shape}: two threads are {two / one:.2f} times as fast as one\n")
+if shutil.which("perf"):
+    for shape in SHAPES:
+        found[f"{shape}/1/parts"] = profile(shape)
+else:
+    print("Where the time goes: not measured, perf is not installed\n")
+if args.json:
+    pathlib.Path(args.json).write_text(json.dumps(found, indent=1))
