@@ -68,6 +68,9 @@ inline std::string shape_text(const std::vector<std::size_t>& shape) {
     return shape.empty() ? "a scalar" : text;
 }
 
+/// The checksum covers the header with these digits in its place, and the numbers.
+inline constexpr std::string_view crc_key = "\"crc32\":\"", no_crc = "00000000";
+
 inline std::string crc_text(std::uint32_t crc) {
     char text[9];
     std::snprintf(text, sizeof text, "%08x", static_cast<unsigned>(crc));
@@ -81,6 +84,7 @@ public:
     /// Free text beside the tensors ("crc32" is taken by the checksum).
     std::map<std::string, std::string> metadata;
 
+    /// Adds a tensor, row-major. Throws shape_mismatch, and invalid_value when the name is taken.
     template <class T>
     void add(const std::string& name, std::vector<std::size_t> shape, std::span<const T> values) {
         std::size_t size = 1;
@@ -93,18 +97,16 @@ public:
         tensors_.push_back({name, detail::safetensors_dtype<T>(), std::move(shape), bytes_of(values)});
     }
 
-    /// Throws bad_file; an older file of this name is then still there.
+    /// Writes the file. Throws bad_file; an older file of this name is then still there.
     void save(const std::filesystem::path& path) const {
-        std::uint32_t crc = 0;
         std::size_t at = 0;
         Json header = Json::object();
         for (const auto& t : tensors_) {
-            crc = crc32(t.bytes, crc);
             header[t.name] = {{"dtype", t.dtype}, {"shape", t.shape}, {"data_offsets", {at, at + t.bytes.size()}}};
             at += t.bytes.size();
         }
         Json& meta = header["__metadata__"] = metadata;
-        meta["crc32"] = detail::crc_text(crc);
+        meta["crc32"] = detail::no_crc;
         std::string text;
         try {
             text = header.dump();
@@ -113,6 +115,9 @@ public:
                            std::string("cannot be written: a name or metadata is not UTF-8: ") + e.what());
         }
         text.resize((text.size() + 7) / 8 * 8, ' ');
+        std::uint32_t crc = crc32(text);
+        for (const auto& t : tensors_) crc = crc32(t.bytes, crc);
+        text.replace(text.find(detail::crc_key) + detail::crc_key.size(), detail::no_crc.size(), detail::crc_text(crc));
         const std::uint64_t length = text.size();
         AtomicFile file(path);
         file.write(bytes_of(std::span<const std::uint64_t>(&length, 1)));
@@ -136,12 +141,14 @@ private:
 /// one. Every error is a bad_file that names file and tensor.
 class SafetensorsFile {
 public:
+    /// What the header says about a tensor.
     struct Tensor {
-        std::string dtype;
-        std::vector<std::size_t> shape;
+        std::string dtype;               ///< e.g. "F32"
+        std::vector<std::size_t> shape;  ///< row-major
         std::size_t begin = 0, end = 0;  ///< bytes, counted from the end of the header
     };
 
+    /// Reads and checks the whole file.
     explicit SafetensorsFile(const std::filesystem::path& path) : path_(path.string()), bytes_(read_file(path)) {
         std::uint64_t length = 0;
         if (bytes_.size() < sizeof length)
@@ -159,15 +166,21 @@ public:
         read_header(JsonView(header, path_));
         check_offsets();
         if (const auto crc = metadata_.find("crc32"); crc != metadata_.end()) {
-            const std::string found = detail::crc_text(crc32(all.substr(data_)));
-            if (found != crc->second)
-                fail("corrupt: the checksum of the numbers is " + found + ", expected " + crc->second);
+            std::string text(all.substr(sizeof length, length));
+            if (const auto at = text.find(detail::crc_key); at != std::string::npos)
+                text.replace(at + detail::crc_key.size(), detail::no_crc.size(), detail::no_crc);
+            const std::string found = detail::crc_text(crc32(all.substr(data_), crc32(text)));
+            if (found != crc->second) fail("corrupt: the checksum is " + found + ", expected " + crc->second);
         }
     }
 
+    /// The file's name.
     const std::string& path() const { return path_; }
+    /// All free text of the header, the checksum included.
     const std::map<std::string, std::string>& metadata() const { return metadata_; }
+    /// All tensors by name.
     const std::map<std::string, Tensor>& tensors() const { return tensors_; }
+    /// Whether there is a tensor of this name.
     bool contains(const std::string& name) const { return tensors_.count(name) != 0; }
     /// Metadata that must be there.
     const std::string& metadata(const std::string& key) const {
@@ -175,6 +188,7 @@ public:
         if (it == metadata_.end()) fail("metadata \"" + key + "\" is missing");
         return it->second;
     }
+    /// What the header says about a tensor that must be there.
     const Tensor& info(const std::string& name) const {
         const auto it = tensors_.find(name);
         if (it == tensors_.end()) fail("tensor " + name + " is missing");

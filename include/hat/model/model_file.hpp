@@ -151,6 +151,7 @@ inline Model load_model(const std::filesystem::path& path) {
     const auto metadata = [&](const std::string& key) {
         return parse_json(file.metadata(key), file.path() + " (metadata " + key + ")");
     };
+    file.metadata("crc32");  // save_model() always writes one: without it, its name was damaged
     if (file.metadata("format") != "hat model 1")
         throw bad_file(file.path(), "format is \"" + file.metadata("format") + "\", expected \"hat model 1\"");
     const Json config = metadata("config"), arch_json = metadata("arch");
