@@ -171,7 +171,21 @@ TEST_CASE("a design space that cannot be is refused, naming file, line and key")
     fails([&] { return space("decoder-ffn-embed-dim-choice", "decoder-ffn-embed-dim-choice: 64"); },
           "a.yml:14: key 'decoder-ffn-embed-dim-choice' is '64', expected a list, each a whole number");
     fails([&] { return space("qkv-dim", "qkv-dim: 0"); },
-          "a.yml:10: key 'qkv-dim': hat::Space: qkv has the choice 0, expected positive numbers");
+          "a.yml:10: key 'qkv-dim' is '0', expected at least 1");
+    fails([&] { return space("qkv-dim", "qkv-dim: 2000000000"); },
+          "a.yml:10: key 'qkv-dim': found 2000000000, expected at most 262144");
+    fails(
+        [] {
+            return hat::reference_supertransformer(
+                parse(with(space_text, "decoder-ffn-embed-dim", "decoder-ffn-embed-dim: 300000")));
+        },
+        "a.yml:5: key 'decoder-ffn-embed-dim': found 300000, expected at most 262144");
+    fails(
+        [] {
+            return hat::reference_subtransformer(
+                parse(with(sub_text, "encoder-embed-dim-subtransformer", "encoder-embed-dim-subtransformer: 300000")));
+        },
+        "a.yml:4: key 'encoder-embed-dim-subtransformer': found 300000, expected at most 262144");
     fails([] { return hat::reference_supertransformer(parse(with(space_text, "qkv-dim", "qkv-dim: 18"))); },
           "a.yml:8: key 'encoder-attention-heads' is '4', expected a divisor of the qkv-dim 18");
     fails(
@@ -179,9 +193,10 @@ TEST_CASE("a design space that cannot be is refused, naming file, line and key")
         "a.yml:7: key 'decoder-layers' is '17', expected at most 16");
     fails([] { return hat::reference_sentence_length(parse("arch: transformer\n")); },
           "a.yml:1: key 'arch' is 'transformer', expected transformersuper_wmt_en_de, transformersuper_wmt_en_fr or "
-          "transformersuper_iwslt_de_en");
+          "transformersuper_iwslt_de_en, which say how long sentences are (or give a length)");
     fails([] { return hat::reference_sentence_length(parse("qkv-dim: 1\n")); },
-          "a.yml: key 'arch' is missing, expected text");
+          "a.yml: key 'arch' is missing, expected transformersuper_wmt_en_de, transformersuper_wmt_en_fr or "
+          "transformersuper_iwslt_de_en, which say how long sentences are (or give a length)");
 }
 
 TEST_CASE("a SubTransformer is read, its lists of the active or of all layers") {

@@ -2,6 +2,7 @@
 
 #include <filesystem>
 #include <fstream>
+#include <hat/io/json.hpp>
 #include <hat/io/yaml.hpp>
 #include <support/files.hpp>
 
@@ -154,4 +155,25 @@ TEST_CASE("closest_match finds small slips only") {
     CHECK(hat::closest_match("vocabulary", known).empty());
     CHECK(hat::closest_match("x", known).empty());
     CHECK(hat::closest_match("lr", {}).empty());
+}
+
+TEST_CASE("values and keys of any length make short messages") {
+    const std::string endless(3'000'000, 'x');
+    const auto message = [](const std::string& text) {
+        return hat_test::message_of<hat::error>([&] {
+            const auto c = parse(text);
+            c.get_or<int>("a", 0);
+            c.reject_unknown();
+        });
+    };
+    const std::string cut = std::string(80, 'x') + "... (3000000 bytes)'";
+    CHECK(message(endless) == "a.yml:1: expected a map of keys to values, found '" + cut);
+    CHECK(message("a: " + endless) == "a.yml:1: key 'a' is '" + cut + ", expected a whole number");
+    CHECK(message("\"" + endless + "\": 1").size() < 300);
+    CHECK(message("\"" + endless + "\": 1\n\"" + endless + "\": 2").size() < 300);
+    CHECK(message("a: [" + endless).size() < 300);
+    CHECK(message("a: !" + endless + " [").size() < 300);
+    CHECK(hat::excerpt("\xC3\xA4\xC3\xA4", 3) == "\xC3\xA4... (4 bytes)");  // between characters
+    CHECK(hat_test::message_of<hat::bad_file>([&] { hat::parse_json("[" + endless, "b"); }).size() < 500);
+    CHECK(hat_test::message_of<hat::bad_file>([&] { hat::parse_json("[\"" + endless, "b"); }).size() < 500);
 }

@@ -123,12 +123,48 @@ TEST_CASE("quantized sizes count codes, codebooks and what stays fp32") {
 
 TEST_CASE("costs of nothing are refused") {
     CHECK_THROWS_WITH_AS(hat::cost(tiny(), options(0, 2, 50)),
-                         "hat::CostOptions: sentence lengths are 0 and 2, expected at least 1", hat::invalid_value);
+                         "hat::cost: the source length is 0, expected 1 to 65536", hat::invalid_value);
     CHECK_THROWS_WITH_AS(hat::cost(tiny(), options(3, 2, 0)),
-                         "hat::CostOptions: vocabulary sizes are 0 and 0, expected at least 1", hat::invalid_value);
+                         "hat::cost: the source vocabulary is 0, expected 1 to 16777216", hat::invalid_value);
     auto o = options(3, 2, 50);
     o.target_vocab = 60;
     CHECK_THROWS_WITH_AS(hat::cost(tiny(), o),
                          "hat::CostOptions: shared embeddings need equal vocabularies, got 50 and 60",
                          hat::invalid_value);
+}
+
+TEST_CASE("sizes whose costs would not fit 64 bits are refused, and the largest that are not give no nonsense") {
+    auto arch = tiny();
+    const auto refused = [&](const hat::CostOptions& o) {
+        try {
+            hat::cost(arch, o);
+        } catch (const hat::invalid_value& e) {
+            return std::string(e.what());
+        }
+        return std::string();
+    };
+    CHECK(refused(options(1 << 17, 2, 50)) == "hat::cost: the source length is 131072, expected 1 to 65536");
+    CHECK(refused(options(3, -1, 50)) == "hat::cost: the target length is -1, expected 1 to 65536");
+    arch.decoder.ffn[0] = 2000000000;
+    CHECK(refused(options(3, 2, 50)) == "hat::cost: the width of a decoder's FFN is 2000000000, expected 1 to 262144");
+    CHECK_THROWS_AS(hat::total_params(arch, options(3, 2, 50)), hat::invalid_value);
+
+    hat::RuntimeArch largest{};
+    const auto fill = [](auto& stack) {
+        stack.embed = hat::most_width;
+        stack.layers = static_cast<int>(hat::runtime_max_layers);
+        stack.ffn.fill(hat::most_width);
+        stack.qkv.fill(hat::most_width);
+        stack.self_heads.fill(1);
+        stack.cross_heads.fill(1);
+        stack.cross_span.fill(3);
+    };
+    fill(largest.encoder);
+    fill(largest.decoder);
+    const auto most = hat::cost(largest, options(hat::most_sentence_length, hat::most_sentence_length, hat::most_vocab));
+    const double flops = static_cast<double>(most.flops), n = hat::most_sentence_length, w = hat::most_width;
+    CHECK(flops > 16 * 2 * n * w * (6 + 8 + 4) * w);  // a sum that wrapped around would be small
+    CHECK(flops < 9e18);
+    CHECK(most.output_flops < std::uint64_t{1} << 63);
+    CHECK(most.bytes_fp32 > 4 * most.params);
 }

@@ -175,3 +175,15 @@ TEST_CASE("A vocabulary that does not fit the text is refused with the size that
                                    {.model = Options::Model::unigram, .vocab_size = 9000, .hard_vocab_limit = false})
               .vocabulary_size() < 9000);
 }
+
+TEST_CASE("Impossible vocabulary sizes and tiny texts get sentences, not the library's internals") {
+    const std::vector<std::string> two{"a b", "b a"};
+    const auto message = [&](std::size_t size) {
+        return message_of<hat::invalid_value>([&] { hat::train_sentencepiece(two, {.vocab_size = size}); });
+    };
+    CHECK(message(99999999999) == "SentencePiece: vocab_size = 99999999999: expected 5 to 16777216");
+    CHECK(message(static_cast<std::size_t>(-1)) == "SentencePiece: vocab_size = -1: expected 5 to 16777216");
+    CHECK(message(0) == "SentencePiece: vocab_size = 0: expected 5 to 16777216");
+    CHECK(message(100).starts_with("SentencePiece: vocab_size = 100 is too large for this text: expected at most "));
+    CHECK(hat::train_sentencepiece(two, {.vocab_size = 7}).vocabulary_size() == 7);
+}

@@ -2,6 +2,7 @@
 /// \file
 /// What hat throws. Every message names what was wrong, where, the value found and what was expected.
 
+#include <cstddef>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -50,5 +51,13 @@ struct not_finite : error {
 struct interrupted : error {
     using error::error;
 };
+
+/// A value for a message: one longer than `most` bytes is cut (between characters) and its length is given.
+inline std::string excerpt(std::string_view text, std::size_t most = 80) {
+    if (text.size() <= most) return std::string(text);
+    std::size_t end = most;
+    while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) --end;
+    return std::string(text.substr(0, end)) + "... (" + std::to_string(text.size()) + " bytes)";
+}
 
 }  // namespace hat

@@ -38,7 +38,7 @@ inline Json parse_json(std::string_view text, const std::string& name) {
     };
     try {
         Json json = Json::parse(text.begin(), text.end(), watch);
-        if (!duplicate.empty()) throw bad_file(name, "key \"" + duplicate + "\" is given twice in one object");
+        if (!duplicate.empty()) throw bad_file(name, "key \"" + excerpt(duplicate) + "\" is given twice in one object");
         return json;
     } catch (const Json::parse_error& e) {
         const std::size_t at = std::min(e.byte > 0 ? e.byte - 1 : 0, text.size());
@@ -48,9 +48,9 @@ inline Json parse_json(std::string_view text, const std::string& name) {
         const std::size_t column = last == std::string_view::npos ? at + 1 : at - last;
         std::string reason = e.what();
         if (const auto syntax = reason.find("syntax error"); syntax != std::string::npos) reason.erase(0, syntax);
-        throw bad_file(name, line, "column " + std::to_string(column) + ": not valid JSON: " + reason);
+        throw bad_file(name, line, "column " + std::to_string(column) + ": not valid JSON: " + excerpt(reason, 300));
     } catch (const Json::exception& e) {
-        throw bad_file(name, std::string("not valid JSON: ") + e.what());
+        throw bad_file(name, "not valid JSON: " + excerpt(e.what(), 300));
     }
 }
 
@@ -72,13 +72,18 @@ inline void save_json(const std::filesystem::path& path, const Json& json, int i
 /// strict: nothing is converted but integers to floating point.
 class JsonView {
 public:
+    /// Refers to `json`, which must outlive it; `file` and `path` are for messages.
     JsonView(const Json& json, std::string file, std::string path = "")
         : json_(&json), file_(std::move(file)), path_(std::move(path)) {}
     JsonView(Json&&, std::string, std::string = "") = delete;  // would dangle
 
+    /// The value itself.
     const Json& json() const { return *json_; }
+    /// The document's file.
     const std::string& file() const { return file_; }
+    /// The place in the document, e.g. "a.b[2]"; empty: the document.
     const std::string& path() const { return path_; }
+    /// Whether this is an object with the member `key`.
     bool has(const std::string& key) const { return json_->is_object() && json_->contains(key); }
 
     /// The member `key`; throws when it is missing.
@@ -125,6 +130,7 @@ public:
             return values;
         }
     }
+    /// The member `key`, as as() gives it; throws when it is missing.
     template <class T>
     T get(const std::string& key) const {
         return (*this)[key].template as<T>();
@@ -141,7 +147,7 @@ public:
             if (std::find(known.begin(), known.end(), item.key()) == known.end()) {
                 std::string expected;
                 for (const auto& k : known) expected += (expected.empty() ? "" : ", ") + std::string(k);
-                throw bad_file(file_, "key \"" + (path_.empty() ? "" : path_ + ".") + item.key() +
+                throw bad_file(file_, "key \"" + (path_.empty() ? "" : path_ + ".") + excerpt(item.key()) +
                                           "\" is unknown, expected one of: " + expected);
             }
     }
@@ -153,9 +159,7 @@ public:
 private:
     std::string kind() const {
         if (json_->is_structured()) return json_->is_array() ? "an array" : "an object";
-        std::string text = json_->dump(-1, ' ', false, Json::error_handler_t::replace);
-        if (text.size() > 60) text = text.substr(0, 60) + "...";
-        return text;
+        return excerpt(json_->dump(-1, ' ', false, Json::error_handler_t::replace));
     }
 
     const Json* json_;

@@ -154,8 +154,8 @@ inline constexpr std::array reference_skipped_keys = std::to_array<std::string_v
     "latsilent",
 });
 
-/// Throws bad_config for a key that is neither the reference's nor was asked for, naming the closest one. Returns the keys that are
-/// skipped, in file order, for the one notice a program prints.
+/// Throws bad_config for a key that is neither the reference's nor was asked for, naming the closest one. Returns the
+/// keys that are skipped, in file order, for the one notice a program prints.
 inline std::vector<std::string> check_reference_keys(const YamlConfig& config) {
     std::vector<std::string_view> known(reference_keys.begin(), reference_keys.end());
     known.insert(known.end(), reference_skipped_keys.begin(), reference_skipped_keys.end());
@@ -179,6 +179,18 @@ T at_least(const YamlConfig& config, const std::string& key, T least, std::optio
         if constexpr (std::is_floating_point_v<T>) text = text.substr(0, text.find('.'));
         throw config.problem(key, "at least " + text);
     }
+    return value;
+}
+
+inline void require_width(const YamlConfig& config, const std::string& key, int value) {
+    if (value > most_width)
+        throw config.about(key, "found " + std::to_string(value) + ", expected at most " + std::to_string(most_width));
+}
+
+/// A width that must be given, 1 to most_width.
+inline int width(const YamlConfig& config, const std::string& key) {
+    const int value = at_least(config, key, 1);
+    require_width(config, key, value);
     return value;
 }
 
@@ -206,11 +218,12 @@ inline void require_within(const YamlConfig& config, const std::string& key, int
 
 /// Tokens of the sentences the reference measures and counts operations with: 30 for WMT, 23 for IWSLT, from `arch`.
 inline int reference_sentence_length(const YamlConfig& config) {
-    const auto arch = config.get<std::string>("arch");
+    const auto arch = config.get_or<std::string>("arch", "");
     if (arch == "transformersuper_wmt_en_de" || arch == "transformersuper_wmt_en_fr") return wmt_sentence_length;
     if (arch == "transformersuper_iwslt_de_en") return iwslt_sentence_length;
     throw config.problem("arch",
-                         "transformersuper_wmt_en_de, transformersuper_wmt_en_fr or transformersuper_iwslt_de_en");
+                         "transformersuper_wmt_en_de, transformersuper_wmt_en_fr or transformersuper_iwslt_de_en, which "
+                         "say how long sentences are (or give a length)");
 }
 
 /// Which vocabulary matrices are one.
@@ -223,13 +236,13 @@ inline EmbeddingSharing reference_sharing(const YamlConfig& config) {
 /// The shape of the SuperTransformer: the largest of everything, spans of 3 encoder layers.
 inline RuntimeArch reference_supertransformer(const YamlConfig& config) {
     RuntimeArch a;
-    const int qkv = reference_detail::at_least(config, "qkv-dim", 1);
+    const int qkv = reference_detail::width(config, "qkv-dim");
     const auto side = [&](auto& stack, const std::string& name) {
-        stack.embed = reference_detail::at_least(config, name + "-embed-dim", 1);
+        stack.embed = reference_detail::width(config, name + "-embed-dim");
         stack.layers = reference_detail::at_least(config, name + "-layers", 1);
         if (stack.layers > static_cast<int>(runtime_max_layers))
             throw config.problem(name + "-layers", "at most " + std::to_string(runtime_max_layers));
-        const int ffn = reference_detail::at_least(config, name + "-ffn-embed-dim", 1);
+        const int ffn = reference_detail::width(config, name + "-ffn-embed-dim");
         const int heads = reference_detail::at_least(config, name + "-attention-heads", 1);
         if (qkv % heads != 0)
             throw config.problem(name + "-attention-heads", "a divisor of the qkv-dim " + std::to_string(qkv));
@@ -266,13 +279,14 @@ inline RuntimeSpace reference_space(const YamlConfig& config) {
         {&RuntimeAxes::qkv, "qkv", "qkv-choice", "qkv-dim"},
     };
     RuntimeAxes axes;
-    axes.qkv = {config.get<int>("qkv-dim")};
+    axes.qkv = {reference_detail::width(config, "qkv-dim")};
     for (const Entry& e : entries) {
         auto& axis = axes.*e.axis;
         if (e.axis == &RuntimeAxes::qkv && !config.has(e.key)) continue;
         axis = config.get<std::vector<int>>(e.key);
         for (int& value : axis) {
             if (e.super) reference_detail::require_within(config, e.key, value, e.super);
+            reference_detail::require_width(config, e.key, value);
             if (e.axis == &RuntimeAxes::cross_span) value = reference_detail::reference_span(config, e.key, value);
         }
     }
@@ -294,7 +308,7 @@ inline RuntimeArch reference_subtransformer(const YamlConfig& config) {
     RuntimeArch a;
     const auto side = [&](auto& stack, const std::string& name) {
         const auto number = [&](const std::string& key, const std::string& super) {
-            const int value = reference_detail::at_least(config, key, 1);
+            const int value = reference_detail::width(config, key);
             reference_detail::require_within(config, key, value, super);
             return value;
         };
@@ -319,6 +333,7 @@ inline RuntimeArch reference_subtransformer(const YamlConfig& config) {
             return [&config, super](const std::string& key, int value, std::size_t) {
                 if (value < 1) throw config.about(key, "found " + std::to_string(value) + ", expected at least 1");
                 reference_detail::require_within(config, key, value, super);
+                reference_detail::require_width(config, key, value);
                 return value;
             };
         };
@@ -326,7 +341,7 @@ inline RuntimeArch reference_subtransformer(const YamlConfig& config) {
         if (config.has(qkv))
             row(stack.qkv, qkv, width("qkv-dim"));
         else
-            stack.qkv.fill(reference_detail::at_least(config, "qkv-dim", 1));
+            stack.qkv.fill(reference_detail::width(config, "qkv-dim"));
         const auto heads = [&](const std::string& key, int value, std::size_t layer) {
             if (value < 1 || stack.qkv[layer] % value != 0)
                 throw config.about(key, "found " + std::to_string(value) +

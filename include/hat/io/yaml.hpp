@@ -46,6 +46,7 @@ struct ConfigNode {
 /// The candidate most like `word`, or empty if none is close: for "did you mean".
 inline std::string closest_match(std::string_view word, const std::vector<std::string>& candidates) {
     std::string best;
+    if (word.size() > 100) return best;  // no key is so long, and the distances would take long
     std::size_t least = std::min(std::max<std::size_t>(2, word.size() / 4) + 1, word.size());
     for (const auto& c : candidates) {  // edit distance
         std::vector<std::size_t> row(c.size() + 1);
@@ -88,7 +89,7 @@ public:
         try {
             documents = YAML::LoadAll(text);
         } catch (const YAML::Exception& e) {
-            throw bad_file(name, static_cast<std::size_t>(std::max(0, e.mark.line)) + 1, "not valid YAML: " + e.msg);
+            throw bad_file(name, static_cast<std::size_t>(std::max(0, e.mark.line)) + 1, "not valid YAML: " + excerpt(e.msg, 200));
         }
         if (documents.size() > 1) throw bad_file(name, "has several YAML documents, expected one");
         if (names_.empty())
@@ -149,7 +150,7 @@ public:
         for (const auto& n : root_.items) {
             if (std::find(known.begin(), known.end(), n.key) != known.end()) continue;
             const std::string match = closest_match(n.key, known);
-            throw bad_config(where(n) + ": unknown key '" + prefix_ + n.key + "'" +
+            throw bad_config(where(n) + ": unknown key '" + prefix_ + excerpt(n.key) + "'" +
                              (match.empty() ? "" : ", did you mean '" + prefix_ + match + "'?"));
         }
     }
@@ -182,7 +183,7 @@ private:
             case ConfigNode::Kind::null:
                 return "nothing";
             case ConfigNode::Kind::scalar:
-                return "'" + n.scalar + "'";
+                return "'" + excerpt(n.scalar) + "'";
             case ConfigNode::Kind::list:
                 return "a list of " + std::to_string(n.items.size());
             case ConfigNode::Kind::map:
@@ -219,7 +220,7 @@ private:
                 if (!member.first.IsScalar()) throw bad_file(file, line, "a key must be a plain word");
                 const std::string key = member.first.Scalar();
                 if (const ConfigNode* twice = out.find(key))
-                    throw bad_config(file + ":" + std::to_string(line) + ": duplicate key '" + key +
+                    throw bad_config(file + ":" + std::to_string(line) + ": duplicate key '" + excerpt(key) +
                                      "', first given in line " + std::to_string(twice->line));
                 out.items.push_back(convert(member.second, file, budget, depth + 1));
                 out.items.back().key = key;

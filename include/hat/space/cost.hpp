@@ -43,10 +43,44 @@ struct Cost {
     StageCost embedding;  ///< FLOPs: scaling the embeddings. Its parameters count in embedding_params, not in params.
 };
 
+/// The largest widths, lengths and vocabularies whose costs are counted: with them, no sum exceeds 64 bits.
+inline constexpr int most_width = 1 << 18;
+inline constexpr int most_sentence_length = 1 << 16;
+inline constexpr std::size_t most_vocab = std::size_t{1} << 24;
+
+namespace detail {
+/// Throws invalid_value for sizes out of range, whose costs would overflow unseen.
+template <std::size_t E, std::size_t D>
+void check_cost(const Arch<E, D>& a, const CostOptions& options) {
+    const auto within = [](const char* what, std::size_t value, std::size_t most) {
+        if (value < 1 || value > most)
+            throw invalid_value(std::string("hat::cost: the ") + what + " is " +
+                                std::to_string(static_cast<std::ptrdiff_t>(value)) + ", expected 1 to " +
+                                std::to_string(most));
+    };
+    const auto width = [&](const char* what, int value) { within(what, static_cast<std::size_t>(value), most_width); };
+    within("source length", static_cast<std::size_t>(options.source_length), most_sentence_length);
+    within("target length", static_cast<std::size_t>(options.target_length), most_sentence_length);
+    within("source vocabulary", options.source_vocab, most_vocab);
+    within("target vocabulary", options.target_vocab, most_vocab);
+    width("encoder's embedding width", a.encoder.embed);
+    width("decoder's embedding width", a.decoder.embed);
+    for (std::size_t i = 0; i < static_cast<std::size_t>(a.encoder.layers); ++i) {
+        width("width of an encoder's q, k and v", a.encoder.qkv[i]);
+        width("width of an encoder's FFN", a.encoder.ffn[i]);
+    }
+    for (std::size_t i = 0; i < static_cast<std::size_t>(a.decoder.layers); ++i) {
+        width("width of a decoder's q, k and v", a.decoder.qkv[i]);
+        width("width of a decoder's FFN", a.decoder.ffn[i]);
+    }
+}
+}  // namespace detail
+
 /// Calls f(rows, cols, is_matrix) for each tensor of the network's own model file. Weight matrices and embeddings are
 /// matrices; biases and layer norms are not (cols 1). Separate q, k, v matrices where the widths differ.
 template <std::size_t E, std::size_t D, class F>
 void for_each_tensor(const Arch<E, D>& a, const CostOptions& options, F&& f) {
+    detail::check_cost(a, options);
     using Size = std::uint64_t;
     const auto matrix = [&](Size rows, Size cols) { f(rows, cols, true); };
     const auto vector = [&](Size n) { f(n, Size{1}, false); };
@@ -117,15 +151,11 @@ std::uint64_t quantized_bytes(const Arch<E, D>& a, const CostOptions& options, u
 }
 
 /// Everything that can be said about a network's cost without running it (formulas: semantics, section 16, with the
-/// qkv width of each layer). Throws invalid_value if a length or vocabulary is not positive.
+/// qkv width of each layer). Throws invalid_value for a length, width or vocabulary that is not positive or above
+/// most_sentence_length, most_width or most_vocab.
 template <std::size_t E, std::size_t D>
 Cost cost(const Arch<E, D>& a, const CostOptions& options = {}) {
-    if (options.source_length < 1 || options.target_length < 1)
-        throw invalid_value("hat::CostOptions: sentence lengths are " + std::to_string(options.source_length) +
-                            " and " + std::to_string(options.target_length) + ", expected at least 1");
-    if (options.source_vocab < 1 || options.target_vocab < 1)
-        throw invalid_value("hat::CostOptions: vocabulary sizes are " + std::to_string(options.source_vocab) + " and " +
-                            std::to_string(options.target_vocab) + ", expected at least 1");
+    detail::check_cost(a, options);
     using Size = std::uint64_t;
     const auto size = [](int v) { return static_cast<Size>(v); };
     const Size S = size(options.source_length), T = size(options.target_length);

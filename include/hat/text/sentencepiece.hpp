@@ -25,8 +25,8 @@ namespace hat {
 
 /// How train_sentencepiece makes a model. Anything not listed has the library's default.
 struct SentencePieceOptions {
-    enum class Model { bpe, unigram };
-    Model model = Model::bpe;
+    enum class Model { bpe, unigram };       ///< the library's two kinds of subwords
+    Model model = Model::bpe;                ///< which one
     std::size_t vocab_size = 8000;           ///< special tokens included
     double character_coverage = 1.0;         ///< part of the text's characters that get a piece; 0.9995 for CJK
     bool byte_fallback = false;              ///< unknown characters become bytes instead of unk
@@ -102,6 +102,7 @@ public:
         check(processor_->Decode(std::vector<int>(ids.begin(), ids.end()), &text));
         return text;
     }
+    /// Number of pieces, special tokens included.
     std::size_t vocabulary_size() const { return static_cast<std::size_t>(processor_->GetPieceSize()); }
     /// The piece as the model spells it, with U+2581 for a space. Throws invalid_value for a foreign id.
     const std::string& piece(std::int32_t id) const {
@@ -165,6 +166,11 @@ inline SentencePieceTokenizer train_sentencepiece(std::span<const std::span<cons
             words += split_words(line).size();
         }
     if (words == 0) throw invalid_value("SentencePiece: there is no text to train on");
+    constexpr std::size_t most = std::size_t{1} << 24;
+    if (options.vocab_size <= SpecialTokens::count || options.vocab_size > most)
+        throw invalid_value("SentencePiece: vocab_size = " +
+                            std::to_string(static_cast<std::ptrdiff_t>(options.vocab_size)) + ": expected " +
+                            std::to_string(SpecialTokens::count + 1) + " to " + std::to_string(most));
     detail::LineIterator lines(blocks);
     const auto flag = [](bool value) { return std::string(value ? "true" : "false"); };
     const std::unordered_map<std::string, std::string> arguments{
@@ -178,7 +184,7 @@ inline SentencePieceTokenizer train_sentencepiece(std::span<const std::span<cons
         {"pad_id", std::to_string(SpecialTokens::pad)},
         {"eos_id", std::to_string(SpecialTokens::eos)},
         {"unk_id", std::to_string(SpecialTokens::unk)},
-        {"max_sentence_length", std::to_string(longest + 1)},  // by default long lines are left out silently
+        {"max_sentence_length", std::to_string(std::max<std::size_t>(longest + 1, 10))},  // else long lines are lost
         {"num_threads", "4"},                                  // sums are cut by it: never the machine's number
         {"minloglevel", "4"}};
     std::string bytes;

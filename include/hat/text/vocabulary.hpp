@@ -94,23 +94,23 @@ public:
             if (overwrite) line.remove_suffix(flag.size());
             const std::size_t space = line.rfind(' ');
             if (space == std::string_view::npos || space == 0)
-                fail("'" + std::string(line) + "': expected a token, a space and its count");
+                fail("'" + excerpt(line) + "': expected a token, a space and its count");
             const std::string_view token = line.substr(0, space), digits = line.substr(space + 1);
             std::uint64_t count = 0;
             const auto [end, status] = std::from_chars(digits.data(), digits.data() + digits.size(), count);
             if (status != std::errc{} || end != digits.data() + digits.size())
-                fail("count '" + std::string(digits) + "' of token '" + std::string(token) +
+                fail("count '" + excerpt(digits) + "' of token '" + excerpt(token) +
                      "': expected a number of occurrences, 0 or more");
             if (vocabulary.contains(token) && !overwrite)
-                fail("duplicate token '" + std::string(token) + "'; it has id " + std::to_string(vocabulary.id(token)) +
+                fail("duplicate token '" + excerpt(token) + "'; it has id " + std::to_string(vocabulary.id(token)) +
                      " already (end the line in '#fairseq:overwrite' if this is meant)");
             vocabulary.add(token, count);
         }
         return vocabulary;
     }
 
-    /// Writes a `dict.txt` that load() and fairseq read, at once or not at all. Throws bad_file.
-    void save(const std::filesystem::path& path) const {
+    /// What a `dict.txt` holds: one "token count" a line, without the special tokens.
+    std::string text() const {
         std::string out;
         std::unordered_map<std::string_view, std::size_t> seen;
         for (std::size_t i = 0; i < size(); ++i) {
@@ -118,8 +118,10 @@ public:
             if (i < SpecialTokens::count) continue;
             out += tokens_[i] + " " + std::to_string(counts_[i]) + (again ? " #fairseq:overwrite\n" : "\n");
         }
-        write_file_atomically(path, out);
+        return out;
     }
+    /// Writes a `dict.txt` that load() and fairseq read, at once or not at all. Throws bad_file.
+    void save(const std::filesystem::path& path) const { write_file_atomically(path, text()); }
 
     /// Whether both have the same tokens, counts and ids.
     friend bool operator==(const Vocabulary&, const Vocabulary&) = default;
