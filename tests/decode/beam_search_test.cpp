@@ -257,7 +257,7 @@ TEST_CASE("options no search can have are refused") {
     const auto refused = [&](const hat::BeamOptions& o) {
         return message_of<hat::invalid_value>([&] { hat::beam_search(session, sources, o); });
     };
-    CHECK(contains(refused({.beam = 0}), "beam is 0, expected at least 1"));
+    CHECK(contains(refused({.beam = 0}), "beam is 0, expected 1 to 1024"));
     CHECK(contains(refused({.beam = 4, .n_best = 5}), "n_best is 5, expected 1 to the beam, 4"));
     CHECK(contains(refused({.n_best = 0}), "n_best is 0"));
     CHECK(contains(refused({.length_penalty = infinity}), "length_penalty is not finite"));

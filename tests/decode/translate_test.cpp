@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <decode/models.hpp>
 #include <fstream>
 #include <hat/decode/translate.hpp>
@@ -143,7 +144,45 @@ TEST_CASE("sentences that cannot be translated are named") {
     CHECK(contains(refused({"a", "b", "abc\xFF"}), "sentence 3: invalid UTF-8 at byte 4"));
     CHECK(contains(message_of<hat::invalid_value>([&] { translator.translate("\xC3"); }),
                    "sentence 1: invalid UTF-8 at byte 1"));
+    try {
+        translator.translate(std::vector<std::string>{"a", std::string("b\0c", 3)});
+        FAIL("a NUL byte was translated");
+    } catch (const hat::bad_sentence& e) {
+        CHECK(e.index == 1);
+        CHECK(e.reason == "NUL byte at byte 2");
+        CHECK(std::string(e.what()) == "sentence 2: NUL byte at byte 2");
+    }
     CHECK(!translator.translate("words nobody has ever seen").empty());  // unknown words are no error
+}
+
+TEST_CASE("a model with NaN weights names the sentence as the caller counts") {
+    const hat::TokenizerPair tokenizers{words(), words()};
+    auto weights = hat_test::random_weights<float>(config_for(tokenizers, hat::EmbeddingSharing::none), 4);
+    // only the embedding of one word is broken, and the longest sentence comes first in a batch
+    const int table = weights.layout().find("encoder.embed_tokens.weight");
+    const auto broken = static_cast<std::size_t>(tokenizers.source.encode("house")[0]);
+    weights.tensor(table)[broken * weights.layout().tensors()[static_cast<std::size_t>(table)].shape[1]] = std::nanf("");
+    hat::Translator translator(std::make_shared<const hat::Weights<float>>(weights), hat_test::small_sub(), tokenizers,
+                               quick);
+    const std::vector<std::string> sentences{"", "a dog", "the house", "we go home now", "a cat"};
+    CHECK(message_of<hat::bad_sentence>([&] { translator.translate(sentences); })
+              .starts_with("sentence 3: the logits of step 0 are not finite"));
+}
+
+TEST_CASE("tokenizers that are not the model's are noticed by their checksum") {
+    TemporaryFolder folder;
+    const hat::TokenizerPair right{words(), words()}, wrong{words(), pieces(55)};
+    save(folder.path, right);
+    auto model = hat::load_model(folder / "model.safetensors");
+    hat::save_model(folder / "model.safetensors", model.weights, model.arch,
+                    {{"tokenizers", hat::tokenizers_checksum(right)}});
+    hat::Translator(folder.path, quick);
+    std::string text = words().vocabulary.text();
+    std::swap(text[0], text[text.find('\n') + 1]);  // two words change places
+    std::ofstream(folder / "joint.dict.txt") << text;
+    CHECK(contains(message_of<hat::bad_file>([&] { hat::Translator(folder.path, quick); }),
+                   folder.path.string() + ": these tokenizers are not those of the model, or damaged: their checksum"));
+    CHECK(hat::tokenizers_checksum(right) != hat::tokenizers_checksum(wrong));
 }
 
 TEST_CASE("a folder that is no model is refused, naming what is wrong") {
@@ -155,8 +194,15 @@ TEST_CASE("a folder that is no model is refused, naming what is wrong") {
     const hat::TokenizerPair tokenizers{pieces(50), pieces(60)};
     save(folder.path, tokenizers);
     CHECK(refused().empty());
+    hat::write_file_atomically(folder / "model.hatq", "whatever");
+    CHECK(refused() == folder.path.string() + ": has both model.safetensors and model.hatq, expected one of them");
+    std::filesystem::remove(folder / "model.hatq");
 
-    CHECK(contains(refused({.search = {.beam = 0}}), "beam is 0"));
+    CHECK(contains(refused({.search = {.beam = 0}}), "beam is 0, expected 1 to 1024"));
+    CHECK(contains(refused({.search = {.beam = static_cast<std::size_t>(-1)}}), "beam is -1, expected 1 to 1024"));
+    CHECK(contains(refused({.search = {.beam = 2000}}), "beam is 2000, expected 1 to 1024"));
+    CHECK(contains(refused({.search = {.n_best = static_cast<std::size_t>(-1)}}),
+                   "n_best is -1, expected 1 to the beam, 5"));
     CHECK(contains(refused({.batch_tokens = 0}), "batch_tokens is 0, expected at least 1"));
     CHECK(contains(refused({.batch_sentences = 0}), "batch_sentences is 0"));
 

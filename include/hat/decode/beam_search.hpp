@@ -40,12 +40,17 @@ struct Hypothesis {
     std::vector<double> positional_scores;  ///< log-probability of each token (less the unknown penalty)
 };
 
+/// The widest beam: far beyond what translations gain from.
+inline constexpr std::size_t most_beam = 1024;
+
 /// Throws invalid_value for options no search can have.
 inline void validate(const BeamOptions& o) {
     const auto fail = [](const std::string& what) { throw invalid_value("hat::beam_search: " + what); };
-    if (o.beam == 0) fail("beam is 0, expected at least 1");
+    const auto text = [](std::size_t n) { return std::to_string(static_cast<std::ptrdiff_t>(n)); };  // -1 stays -1
+    if (o.beam == 0 || o.beam > most_beam)
+        fail("beam is " + text(o.beam) + ", expected 1 to " + std::to_string(most_beam));
     if (o.n_best == 0 || o.n_best > o.beam)
-        fail("n_best is " + std::to_string(o.n_best) + ", expected 1 to the beam, " + std::to_string(o.beam));
+        fail("n_best is " + text(o.n_best) + ", expected 1 to the beam, " + std::to_string(o.beam));
     if (!std::isfinite(o.length_penalty)) fail("length_penalty is not finite");
     if (!std::isfinite(o.unknown_penalty)) fail("unknown_penalty is not finite");
     if (!std::isfinite(o.max_length_a) || o.max_length_a < 0)
@@ -58,6 +63,18 @@ inline void validate(const BeamOptions& o) {
              std::to_string(o.max_length_b) + " or max_positions " + std::to_string(o.max_positions) +
              " does not allow");
 }
+
+/// The model gave NaN or infinity for a sentence.
+struct logits_not_finite : not_finite {
+    /// In step `step_` of sentence `sentence_` of the batch, both counted from 0.
+    logits_not_finite(std::size_t step_, std::size_t sentence_)
+        : not_finite("hat::beam_search: the logits of step " + std::to_string(step_) + " of sentence " +
+                     std::to_string(sentence_) + " are not finite"),
+          step(step_),
+          sentence(sentence_) {}
+    std::size_t step;      ///< tokens before it
+    std::size_t sentence;  ///< its index in the batch
+};
 
 namespace detail {
 
@@ -164,8 +181,7 @@ private:
                 const std::size_t sentence = active_[r / beam];
                 const T top = row_max(x, logits.cols), log_sum = std::log(sum_exp(x, logits.cols, top));
                 if (!std::isfinite(top) || !std::isfinite(log_sum))
-                    throw not_finite("hat::beam_search: the logits of step " + std::to_string(step) + " of sentence " +
-                                     std::to_string(sentence) + " are not finite");
+                    throw logits_not_finite(step, sentence);
                 if (step == limits_[sentence]) {
                     out.push_back({T(0), x[SpecialTokens::eos], 0, SpecialTokens::eos});
                 } else {
@@ -269,7 +285,7 @@ private:
 /// t the 2 * beam best continuations of all beams are ranked; an eos among the first `beam` finishes a hypothesis, the
 /// first `beam` others go on; a sentence is done with `beam` finished ones. By default results do not depend on the
 /// other sentences, and never on threads. Throws invalid_value or shape_mismatch for bad options or sentences,
-/// not_finite when the model gives NaN or infinity.
+/// logits_not_finite when the model gives NaN or infinity.
 template <class T>
 std::vector<std::vector<Hypothesis>> beam_search(InferenceSession<T>& session, const Ragged& sources,
                                                  const BeamOptions& options = {}) {

@@ -6,8 +6,10 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <filesystem>
 #include <hat/core/error.hpp>
+#include <hat/io/atomic_file.hpp>
 #include <hat/text/sentencepiece.hpp>
 #include <hat/text/tokenizer.hpp>
 #include <hat/text/vocabulary.hpp>
@@ -83,6 +85,16 @@ inline TokenizerPair load_tokenizers(const std::filesystem::path& folder) {
         return WhitespaceTokenizer{Vocabulary::load(folder / found[0])};
     };
     return {side("source"), side("target")};
+}
+
+/// CRC-32 of both tokenizers, as text: what a model's note "tokenizers" says, so that Translator notices others.
+inline std::string tokenizers_checksum(const TokenizerPair& tokenizers) {
+    std::uint32_t crc = 0;
+    for (const AnyTokenizer* t : {&tokenizers.source, &tokenizers.target})
+        crc = crc32(t->sentencepiece() ? t->sentencepiece()->bytes() : t->whitespace()->vocabulary.text(), crc);
+    char text[9];
+    std::snprintf(text, sizeof text, "%08x", static_cast<unsigned>(crc));
+    return text;
 }
 
 /// Writes the files that load_tokenizers() reads; two equal tokenizers become one joint file. Files of another kind

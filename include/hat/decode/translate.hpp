@@ -31,21 +31,30 @@ struct TranslateOptions {
     BeamOptions search{};
     std::size_t threads = 1;          ///< 0: one per hardware thread; translations do not depend on it
     std::size_t batch_tokens = 1024;  ///< source tokens translated together: speed against memory
-    std::size_t batch_sentences = 64;
+    std::size_t batch_sentences = 64;  ///< and at most so many sentences
 };
 
 /// A translation as text. `hypothesis.tokens` are the target's ids.
 struct Translation {
-    std::string text;
-    Hypothesis hypothesis;
+    std::string text;       ///< what the target tokenizer makes of the ids
+    Hypothesis hypothesis;  ///< ids and scores
+};
+
+/// A sentence that cannot be translated.
+struct bad_sentence : invalid_value {
+    /// The sentence counted from 0; messages count from 1.
+    bad_sentence(std::size_t index_, const std::string& reason_)
+        : invalid_value("sentence " + std::to_string(index_ + 1) + ": " + reason_), index(index_), reason(reason_) {}
+    std::size_t index;   ///< among those given, from 0
+    std::string reason;  ///< without the number
 };
 
 /// Translates text with a saved model. One object serves one thread at a time.
 class Translator {
 public:
-    /// Reads `folder`/model.safetensors (see save_model()) or, without one, `folder`/model.hatq (see save_quantized()),
-    /// and the tokenizers beside it (see load_tokenizers()). Throws bad_file naming what is missing or broken, and
-    /// invalid_value for bad options.
+    /// Reads `folder`/model.safetensors (see save_model()) or `folder`/model.hatq (see save_quantized()) and the
+    /// tokenizers beside it (see load_tokenizers()). Throws bad_file naming what is missing, broken or there twice, and
+    /// invalid_value for bad options. A model's note "tokenizers", if it has one, must be their checksum.
     explicit Translator(const std::filesystem::path& folder, const TranslateOptions& options = {})
         : Translator{load_either(folder), load_tokenizers(folder), options, folder.string()} {}
     /// From parts in memory. Throws bad_file when vocabularies and tokenizers differ in size.
@@ -64,12 +73,14 @@ public:
         require("target", tokenizers_.target.vocabulary_size(), model_->target_vocab());
     }
 
+    /// The network that translates.
     const InferenceModel<float>& model() const { return *model_; }
+    /// What reads and writes the text.
     const TokenizerPair& tokenizers() const { return tokenizers_; }
 
     /// The best translation of one sentence. An empty sentence (or only white space) gives an empty one. Throws
-    /// invalid_value for invalid UTF-8, and for more tokens than positions (options.search.max_positions, eos
-    /// included).
+    /// bad_sentence for invalid UTF-8, a NUL byte, more tokens than positions (options.search.max_positions, eos
+    /// included), and when the model gives NaN or infinity.
     std::string translate(const std::string& sentence) { return translate(std::span(&sentence, 1))[0]; }
     /// The best translation of each sentence, in their order. Messages count sentences from 1. Nothing is translated
     /// unless every sentence can be.
@@ -86,12 +97,18 @@ public:
 private:
     Translator(Model&& model, TokenizerPair tokenizers, const TranslateOptions& options, const std::string& name)
         : Translator(std::make_shared<const Weights<float>>(std::move(model.weights)), model.arch,
-                     std::move(tokenizers), options, name) {}
+                     std::move(tokenizers), options, name) {
+        const auto note = model.notes.find("tokenizers");
+        if (const std::string found = tokenizers_checksum(tokenizers_); note != model.notes.end() && note->second != found)
+            throw bad_file(name, "these tokenizers are not those of the model, or damaged: their checksum is " + found +
+                                     ", expected " + note->second);
+    }
 
     static Model load_either(const std::filesystem::path& folder) {
-        if (!std::filesystem::exists(folder / "model.safetensors") && std::filesystem::exists(folder / "model.hatq"))
-            return load_quantized_model(folder / "model.hatq");
-        return load_model(folder / "model.safetensors");
+        const bool quantized = std::filesystem::exists(folder / "model.hatq");
+        if (quantized && std::filesystem::exists(folder / "model.safetensors"))
+            throw bad_file(folder.string(), "has both model.safetensors and model.hatq, expected one of them");
+        return quantized ? load_quantized_model(folder / "model.hatq") : load_model(folder / "model.safetensors");
     }
     static const TranslateOptions& checked(const TranslateOptions& o) {
         validate(o.search);
@@ -117,7 +134,7 @@ private:
             while (i < order.size() && sources[order[i]].size() > 1 && i - first < options_.batch_sentences &&
                    (i == first || batch.tokens.size() + sources[order[i]].size() <= options_.batch_tokens))
                 batch.push_back(sources[order[i++]]);
-            auto found = beam_search(session_, batch, options);
+            auto found = search_batch(batch, options, std::span(order).subspan(first));
             for (std::size_t j = 0; j < found.size(); ++j)
                 for (Hypothesis& h : found[j]) {
                     std::string text = tokenizers_.target.decode(std::span(h.tokens).first(h.tokens.size() - 1));
@@ -128,14 +145,25 @@ private:
         return out;
     }
 
+    /// beam_search() with messages that count the caller's sentences; `order` holds their indices.
+    std::vector<std::vector<Hypothesis>> search_batch(const Ragged& batch, const BeamOptions& options,
+                                                      std::span<const std::size_t> order) {
+        try {
+            return beam_search(session_, batch, options);
+        } catch (const logits_not_finite& e) {
+            throw bad_sentence(order[e.sentence], "the logits of step " + std::to_string(e.step) +
+                                                      " are not finite: has the model NaN or infinite weights?");
+        }
+    }
+
     Ragged tokenize(std::span<const std::string> sentences) const {
         Ragged out;
         for (std::size_t i = 0; i < sentences.size(); ++i) {
-            const auto fail = [&](const std::string& what) {
-                throw invalid_value("sentence " + std::to_string(i + 1) + ": " + what);
-            };
+            const auto fail = [&](const std::string& what) { throw bad_sentence(i, what); };
             if (const std::size_t bad = find_invalid_utf8(sentences[i]); bad != std::string::npos)
                 fail("invalid UTF-8 at byte " + std::to_string(bad + 1));
+            if (const std::size_t nul = sentences[i].find('\0'); nul != std::string::npos)
+                fail("NUL byte at byte " + std::to_string(nul + 1));
             std::vector<std::int32_t> ids = tokenizers_.source.encode(sentences[i]);
             ids.push_back(SpecialTokens::eos);
             if (ids.size() > options_.search.max_positions)
