@@ -48,14 +48,13 @@ double device(const Space::Arch& a) {
 template <class Latency>
 double error_after(int rows, Latency latency) {
     hat::Rng rng(7);
-    std::vector<float> x, y;
+    std::vector<Space::Arch> archs;
+    std::vector<double> milliseconds;
     for (int i = 0; i < rows; ++i) {
-        const auto arch = Space{}.random_network(rng);
-        const auto row = latency.features(arch);
-        x.insert(x.end(), row.begin(), row.end());  // row after row
-        y.push_back(static_cast<float>(device(arch)));
+        archs.push_back(Space{}.random_network(rng));
+        milliseconds.push_back(device(archs.back()));
     }
-    latency.regressor.fit(x, y);
+    latency.fit(archs, milliseconds);
 
     std::vector<double> truth, predicted;
     for (int i = 0; i < rows; ++i) {

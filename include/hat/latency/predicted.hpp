@@ -3,9 +3,15 @@
 /// Learned predictors as latency policies.
 
 #include <concepts>
+#include <cstddef>
+#include <hat/core/error.hpp>
 #include <hat/space/concepts.hpp>
+#include <iterator>
+#include <ranges>
 #include <span>
+#include <string>
 #include <utility>
+#include <vector>
 
 namespace hat {
 
@@ -20,10 +26,28 @@ concept Regressor = std::copyable<R> &&
 /// A trained Regressor, seen by the search as nothing more than a latency policy.
 template <Regressor R, class Features>
 struct PredictedLatency {
-    R regressor{};
-    Features features{};
+    R regressor{};         ///< fitted, or to be fitted by fit()
+    Features features{};   ///< what it sees of a network
     Milliseconds unit{1};  ///< the reference's lat-norm: what an output of 1 means
 
+    /// Learns from networks and their measured latencies. Throws shape_mismatch unless there is one for each, and what
+    /// the regressor throws.
+    template <std::ranges::input_range Archs>
+    requires FeatureMap<Features, std::ranges::range_value_t<Archs>>
+    void fit(const Archs& archs, std::span<const double> milliseconds) {
+        std::vector<float> x, y;
+        for (const auto& arch : archs) {
+            const auto row = features(arch);
+            x.insert(x.end(), row.begin(), row.end());
+        }
+        for (const double ms : milliseconds) y.push_back(static_cast<float>(ms / unit.count()));
+        if (const auto networks = static_cast<std::size_t>(std::ranges::distance(archs)); networks != y.size())
+            throw shape_mismatch("hat::PredictedLatency: " + std::to_string(networks) + " networks and " +
+                                 std::to_string(y.size()) + " latencies, expected one for each");
+        regressor.fit(std::span<const float>(x), std::span<const float>(y));
+    }
+
+    /// The predicted latency.
     /// The predicted latency of `arch`.
     template <class Arch>
     requires FeatureMap<Features, Arch> Milliseconds operator()(const Arch& arch) const {
