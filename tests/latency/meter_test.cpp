@@ -6,6 +6,7 @@
 #include <hat/latency/meter.hpp>
 #include <hat/space/arch.hpp>
 #include <memory>
+#include <support/numbers.hpp>
 #include <thread>
 #include <vector>
 
@@ -79,8 +80,8 @@ TEST_CASE("slow drift is divided out") {
         double worst = 0, worst_raw = 0, low = 9, high = 0;
         for (std::size_t i = 0; i < 60; ++i) {
             const double truth = (21.0 + 1.1 * static_cast<double>(i)) * truth_times_usual;
-            worst = std::max(worst, std::abs(results[i].total().count() / truth - 1));
-            worst_raw = std::max(worst_raw, std::abs(results[i].total().count() * results[i].gain / truth - 1));
+            worst = hat_test::worse(worst, std::abs(results[i].total().count() / truth - 1));
+            worst_raw = hat_test::worse(worst_raw, std::abs(results[i].total().count() * results[i].gain / truth - 1));
             low = std::min(low, results[i].gain);
             high = std::max(high, results[i].gain);
         }

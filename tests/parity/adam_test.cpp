@@ -6,6 +6,7 @@
 #include <hat/train/schedule.hpp>
 #include <set>
 #include <support/golden.hpp>
+#include <support/numbers.hpp>
 #include <support/schedule.hpp>
 
 TEST_CASE("training traces equal the reference's: losses, learning rates, gradient norms, step counts, weights") {
@@ -66,7 +67,7 @@ TEST_CASE("training traces equal the reference's: losses, learning rates, gradie
                 double worst = 0;
                 for (std::size_t i = 0; i < values.size(); ++i)
                     if (const int row = static_cast<int>(i); !joint_bias || row < qkv || row >= 2 * qkv)
-                        worst = std::max(worst, std::abs(double(values[i]) - double(it->second.floats[i])));
+                        worst = hat_test::worse(worst, std::abs(double(values[i]) - double(it->second.floats[i])));
                 CAPTURE(kind);
                 CHECK(worst <= tolerance);
                 return true;

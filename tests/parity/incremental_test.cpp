@@ -3,6 +3,7 @@
 #include <cmath>
 #include <hat/decode/inference.hpp>
 #include <support/golden.hpp>
+#include <support/numbers.hpp>
 
 TEST_CASE("incremental logits equal the reference's wherever the prefix is no padding") {
     const hat_test::Golden golden;
@@ -35,7 +36,7 @@ TEST_CASE("incremental logits equal the reference's wherever the prefix is no pa
                 if (tokens[r] == hat::SpecialTokens::pad) continue;
                 ++compared;
                 for (std::size_t v = 0; v < vocabulary; ++v)
-                    worst = std::max(worst,
+                    worst = hat_test::worse(worst,
                                      std::abs(static_cast<double>(logits(r, v)) -
                                               static_cast<double>(expected.floats[(r * length + t) * vocabulary + v])));
             }

@@ -13,6 +13,7 @@
 #include <limits>
 #include <memory>
 #include <support/files.hpp>
+#include <support/numbers.hpp>
 #include <support/tiny.hpp>
 
 using hat_test::contains;
@@ -313,7 +314,7 @@ TEST_CASE("accumulated batches make the update of one large batch") {
         const int i = static_cast<int>(t);
         if (split.info(i).name.ends_with("in_proj_bias")) continue;  // a true gradient of zero, see tests/data/golden
         for (std::size_t k = 0; k < split.tensor(i).size(); ++k)
-            worst = std::max(worst, std::abs(double(split.tensor(i)[k]) - double(joined.tensor(i)[k])));
+            worst = hat_test::worse(worst, std::abs(double(split.tensor(i)[k]) - double(joined.tensor(i)[k])));
     }
     CHECK(worst < 1e-4);
 }
