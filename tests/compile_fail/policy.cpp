@@ -3,7 +3,9 @@
 #include <cstddef>
 #include <cstdint>
 #include <hat/search/searcher.hpp>
+#include <span>
 #include <string>
+#include <vector>
 
 #include "search/toy.hpp"
 
@@ -27,6 +29,11 @@ struct MyFitness {
 #else
     double operator()(const toy::Arch& arch) const { return -arch.decoder.layers; }
 #endif
+#if CASE == 10  // forgotten const
+    void batch(std::span<const toy::Arch>, std::span<double>) {}
+#elif CASE == 11  // another argument
+    void batch(const std::vector<toy::Arch>&, std::span<double>) const {}
+#endif
 };
 
 struct MyCrossover {
@@ -45,7 +52,20 @@ struct MySpace : toy::ArraySpace {
 #endif
 };
 
+struct MyObserver {
+#if CASE == 8  // forgotten const
+    void operator()(const hat::Progress&) {}
+#else
+    void operator()(const hat::Progress&) const {}
+#endif
+};
+
 struct Policy {
+#if CASE == 9  // forgotten const
+    void observer(const hat::Progress&) {}
+#else
+    MyObserver observer;
+#endif
     MySpace space;
 #if CASE != 1  // forgotten member
     MyLatency latency;

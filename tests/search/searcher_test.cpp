@@ -246,6 +246,9 @@ struct SometimesNaN {
         return a.decoder.layers == 2 ? std::numeric_limits<double>::quiet_NaN() : 1.0;
     }
 };
+struct NegativeLatency {  // a line that leaves the range it was fitted on
+    hat::Milliseconds operator()(const toy::Arch& a) const { return toy::Latency{}(a)-hat::Milliseconds(3); }
+};
 struct InfiniteLatency {
     hat::Milliseconds operator()(const toy::Arch&) const {
         return hat::Milliseconds(std::numeric_limits<double>::infinity());
@@ -266,6 +269,9 @@ TEST_CASE("scores and latencies that are not finite are refused with the network
     const auto before = state;
     CHECK_THROWS_WITH_AS(nan.step(state), doctest::Contains("fitness policy returned"), hat::not_finite);
     CHECK(state == before);
+    const hat::Searcher negative{Custom<NegativeLatency, toy::Fitness>{}};
+    CHECK_THROWS_WITH_AS(negative.run(small, 1), doctest::Contains("latency policy returned -0.5 ms for the network"),
+                         hat::invalid_value);
     const hat::Searcher inf{Custom<InfiniteLatency, toy::Fitness>{}};
     CHECK_THROWS_WITH_AS(inf.run(small, 1), doctest::Contains("latency policy returned inf for the network"),
                          hat::not_finite);

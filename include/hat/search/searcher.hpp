@@ -101,6 +101,7 @@ struct Remeasured {
     Milliseconds limit{};      ///< what was asked for
     Milliseconds predicted{};  ///< what the search believed
     Milliseconds measured{};   ///< what the meter says
+    /// Whether the measurement is within the limit.
     bool within() const { return measured <= limit; }
 };
 
@@ -126,19 +127,37 @@ Remeasured remeasure(const Found<A>& found, const L& latency, Milliseconds limit
 ///   hat::infeasible; else children are moved towards that smallest network until they are under the limit.
 template <SearchPolicy Policy>
 class Searcher {
-public:
-    using Space = decltype(Policy::space);
-    using Arch = typename Space::Arch;
-    using Gene = typename Space::Gene;
-    using State = SearchState<Gene>;
-    using Found = hat::Found<Arch>;
+    // optional members that could never be called would be passed over in silence
+    static constexpr bool has_observer = requires(const Policy& p) { p.observer; } ||
+        requires(Policy& p, const Progress& progress) { p.observer(progress); };
+    static_assert(!has_observer || requires(const Policy& p, const Progress& progress) { p.observer(progress); },
+                  "hat::Searcher: the policy's observer cannot be called: observer(progress) must take a "
+                  "const hat::Progress& and be const");
+    template <class F, class A = typename decltype(Policy::space)::Arch>
+    static constexpr bool can_batch =
+        requires(F& f, std::span<const A> archs, std::span<double> losses) { f.batch(archs, losses); };
+    template <class F>
+    static constexpr bool has_batch = can_batch<F> || requires { &F::batch; };
+    static_assert(!has_batch<decltype(Policy::fitness)> || can_batch<const decltype(Policy::fitness)>,
+                  "hat::Searcher: the fitness policy's batch cannot be called: batch(archs, losses) must take a "
+                  "std::span<const Arch> and a std::span<double> and be const");
 
+public:
+    using Space = decltype(Policy::space);  ///< where it searches
+    using Arch = typename Space::Arch;      ///< a network
+    using Gene = typename Space::Gene;      ///< what is drawn and bred
+    using State = SearchState<Gene>;        ///< a search between two generations
+    using Found = hat::Found<Arch>;         ///< a winner
+
+    /// Keeps the policy.
     explicit Searcher(Policy policy) : policy_(std::move(policy)) {}
 
+    /// The policy it was made from.
     const Policy& policy() const { return policy_; }
 
     /// The whole search. Throws infeasible if no network of the space is under the limit, not_finite if a policy
-    /// answers NaN or an infinity, invalid_value for an impossible budget.
+    /// answers NaN or an infinity, invalid_value for an impossible budget or a latency below zero (of a predictor that
+    /// extrapolates: below any limit, it would win).
     Found run(const Budget& budget, std::uint64_t seed) const {
         State state = start(budget, seed);
         while (!finished(state)) step(state);
@@ -251,6 +270,10 @@ private:
         if (!std::isfinite(t.count()))
             throw not_finite("hat::Searcher: the latency policy returned " + std::to_string(t.count()) +
                              " for the network " + detail::describe_network(arch));
+        if (t.count() < 0)
+            throw invalid_value("hat::Searcher: the latency policy returned " + text(t) + " for the network " +
+                                detail::describe_network(arch) +
+                                "; no network is that fast: fit the predictor on networks like this one too");
         return t;
     }
 
