@@ -70,3 +70,7 @@ TEST_CASE("missing files and folders are named with the system's reason") {
                    "cannot be replaced: Is a directory"));
     CHECK(hat_test::count_files(folder.path) == 1);
 }
+
+TEST_CASE("a device is refused: it may never end") {
+    CHECK(message_of<hat::bad_file>([] { hat::read_file("/dev/zero"); }) == "/dev/zero: is a device, expected a file");
+}

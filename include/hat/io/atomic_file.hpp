@@ -109,7 +109,8 @@ inline void write_file_atomically(const std::filesystem::path& path, std::string
     file.commit();
 }
 
-/// The whole content of a file. Throws bad_file when it is missing or unreadable.
+/// The whole content of a file or pipe. Throws bad_file when it is missing, unreadable, or a device (which may never
+/// end).
 inline std::string read_file(const std::filesystem::path& path) {
     const auto fail = [&] { throw bad_file(path.string(), std::string("cannot be read: ") + std::strerror(errno)); };
     struct Descriptor {
@@ -122,6 +123,8 @@ inline std::string read_file(const std::filesystem::path& path) {
     if (file.value < 0) fail();
     struct ::stat status {};
     if (::fstat(file.value, &status) != 0) fail();
+    if (S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode))
+        throw bad_file(path.string(), "is a device, expected a file");
     std::string bytes;
     bytes.resize(static_cast<std::size_t>(std::max<::off_t>(status.st_size, 0)) + 1);  // one more, to see the end
     std::size_t size = 0;
