@@ -9,9 +9,12 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdlib>
+#include <ctime>
+#include <fstream>
 #include <hat/core/arena.hpp>
 #include <hat/core/rng.hpp>
 #include <hat/kernel/simd.hpp>
+#include <limits>
 #include <string>
 
 namespace bench {
@@ -29,8 +32,25 @@ inline void rate(benchmark::State& state, const char* name, double per_iteration
     state.counters[name] = benchmark::Counter(per_iteration * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
 }
 
-/// The FMA peak of one core: independent chains in registers.
-inline void fma_peak(benchmark::State& state) {
+/// The fewest seconds of this thread's CPU time that f() took.
+template <class F>
+double best_seconds(int times, F f) {
+    const auto now = [] {
+        timespec t{};
+        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+        return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+    };
+    double best = std::numeric_limits<double>::infinity();
+    for (int i = 0; i < times; ++i) {
+        const double begin = now();
+        f();
+        best = std::min(best, now() - begin);
+    }
+    return best;
+}
+
+/// Independent chains of FMAs in registers; how many FLOPs that were.
+inline double fma_chains() {
     constexpr std::size_t chains = hat::simd::registers == 32 ? 24 : 12, steps = 1000000;
     using V = hat::simd::Vec<float>;
     V x[chains];
@@ -38,31 +58,49 @@ inline void fma_peak(benchmark::State& state) {
     V a = hat::simd::splat(0.999F), b = hat::simd::splat(0.001F);
     benchmark::DoNotOptimize(a);
     benchmark::DoNotOptimize(b);
-    for (auto _ : state) {
-        for (std::size_t i = 0; i < steps; ++i) {
+    for (std::size_t i = 0; i < steps; ++i) {
 #pragma GCC unroll 24
-            for (std::size_t c = 0; c < chains; ++c) x[c] = hat::simd::fma(x[c], a, b);
-        }
-        for (auto& v : x) benchmark::DoNotOptimize(v);
+        for (std::size_t c = 0; c < chains; ++c) x[c] = hat::simd::fma(x[c], a, b);
     }
-    rate(state, "GFLOP/s", 2.0 * chains * hat::simd::width<float> * steps);
+    for (auto& v : x) benchmark::DoNotOptimize(v);
+    return 2.0 * chains * hat::simd::width<float> * steps;
+}
+
+/// Reads all of it; how many bytes that were.
+inline double read_all(const hat::AlignedBuffer<float>& data) {
+    using V = hat::simd::Vec<float>;
+    constexpr std::size_t step = 8 * hat::simd::width<float>;
+    V s[8];
+    for (auto& v : s) v = hat::simd::zero<float>();
+    const float* p = data.data();
+    for (std::size_t i = 0; i + step <= data.size(); i += step)
+#pragma GCC unroll 8
+        for (std::size_t j = 0; j < 8; ++j) s[j] = s[j] + hat::simd::load(p + i + j * hat::simd::width<float>);
+    for (auto& v : s) benchmark::DoNotOptimize(v);
+    return static_cast<double>(data.size() * sizeof(float));
+}
+
+/// The most memory this process ever had, in MiB (Linux; elsewhere 0).
+inline double peak_rss() {
+    std::ifstream status("/proc/self/status");
+    for (std::string word; status >> word;)
+        if (double kib = 0; word == "VmHWM:" && status >> kib) return kib / 1024;
+    return 0;
+}
+
+/// The FMA peak of one core.
+inline void fma_peak(benchmark::State& state) {
+    double flops = 0;
+    for (auto _ : state) flops = fma_chains();
+    rate(state, "GFLOP/s", flops);
 }
 
 /// Reading `bytes` again and again on one core.
 inline void read_bandwidth(benchmark::State& state, std::size_t bytes) {
     const auto data = random_buffer(bytes / sizeof(float));
-    using V = hat::simd::Vec<float>;
-    constexpr std::size_t step = 8 * hat::simd::width<float>;
-    for (auto _ : state) {
-        V s[8];
-        for (auto& v : s) v = hat::simd::zero<float>();
-        const float* p = data.data();
-        for (std::size_t i = 0; i + step <= data.size(); i += step)
-#pragma GCC unroll 8
-            for (std::size_t j = 0; j < 8; ++j) s[j] = s[j] + hat::simd::load(p + i + j * hat::simd::width<float>);
-        for (auto& v : s) benchmark::DoNotOptimize(v);
-    }
-    rate(state, "GB/s", static_cast<double>(data.size() * sizeof(float)));
+    double read = 0;
+    for (auto _ : state) read = read_all(data);
+    rate(state, "GB/s", read);
 }
 
 /// Registers the limits: peak/fma and read/<KiB>.

@@ -1,0 +1,1 @@
+#include <hat/search/searcher.hpp>

@@ -1,0 +1,207 @@
+// Translating one sentence of 30 tokens into 30 tokens on one thread, beside the time that reading the weights takes.
+// Names: decoding/<network>/beam:<n>. Networks: the shapes A to D of the peers' table, and the published
+// SubTransformers from $HAT_SHARED/reference/configs. Times are CPU time.
+// `--rss <network>` translates once in this process and prints the most memory it ever had; `--list` prints the names.
+#include "support.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <hat/decode/beam_search.hpp>
+#include <hat/io/reference_config.hpp>
+#include <hat/space/cost.hpp>
+#include <initializer_list>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace {
+
+constexpr std::size_t length = 30;
+
+struct Network {
+    std::string name;
+    hat::RuntimeArch arch;
+    std::size_t vocabulary = 32768;
+};
+
+// -- networks ---------------------------------------------------------------------------------------------------------
+
+template <class Stack>
+void fill(Stack& s, int embed, std::initializer_list<int> ffn, int heads) {
+    s.embed = embed;
+    s.layers = static_cast<int>(ffn.size());
+    std::copy(ffn.begin(), ffn.end(), s.ffn.begin());
+    std::fill_n(s.qkv.begin(), ffn.size(), embed);
+    std::fill_n(s.self_heads.begin(), ffn.size(), heads);
+}
+
+Network shape(const char* name, int embed, std::initializer_list<int> encoder, int encoder_heads,
+              std::initializer_list<int> decoder, int decoder_heads, std::size_t vocabulary = 32768) {
+    Network n{name, {}, vocabulary};
+    fill(n.arch.encoder, embed, encoder, encoder_heads);
+    fill(n.arch.decoder, embed, decoder, decoder_heads);
+    std::fill_n(n.arch.decoder.cross_heads.begin(), decoder.size(), decoder_heads);
+    std::fill_n(n.arch.decoder.cross_span.begin(), decoder.size(), 1);
+    return n;
+}
+
+std::vector<Network> networks() {
+    std::vector<Network> all{
+        shape("A", 512, {2048, 2048, 2048, 2048, 2048, 2048}, 8, {2048, 2048, 2048, 2048, 2048, 2048}, 8),
+        shape("B", 512, {2048, 1024, 2048, 1024, 2048, 1024}, 8, {2048}, 4),
+        shape("C", 512, {2048, 1024, 2048, 1024, 2048, 1024}, 8, {2048, 1024, 2048}, 4),
+        shape("D", 256, {512, 512, 512}, 4, {512, 512, 512}, 4, 8000)};
+    const char* shared = std::getenv("HAT_SHARED");
+    const std::filesystem::path configs =
+        std::filesystem::path(shared ? shared : HAT_SOURCE_DIR "/../shared") / "reference/configs";
+    if (!std::filesystem::is_directory(configs)) {
+        std::fprintf(stderr, "%s does not exist: the published SubTransformers are left out\n", configs.c_str());
+        return all;
+    }
+    std::vector<std::filesystem::path> files;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(configs))
+        if (entry.path().parent_path().filename() == "subtransformer" && entry.path().filename() != "common.yml")
+            files.push_back(entry.path());
+    std::sort(files.begin(), files.end());
+    for (const auto& file : files) {
+        const auto common = file.parent_path() / "common.yml";
+        all.push_back({file.stem().string(),
+                       hat::reference_subtransformer(hat::YamlConfig::load({common.string(), file.string()}))});
+    }
+    return all;
+}
+
+// -- what cannot be saved ---------------------------------------------------------------------------------------------
+
+hat::CostOptions cost_options(std::size_t vocabulary) {
+    return {.source_length = length, .target_length = length, .source_vocab = vocabulary, .target_vocab = vocabulary};
+}
+
+/// Bytes of the weight matrices that every step multiplies with: all of the decoder but the keys and values of the
+/// encoder-decoder attentions, and the output projection.
+double step_bytes(const Network& n) {
+    const auto& d = n.arch.decoder;
+    const double width = d.embed;
+    double weights = static_cast<double>(n.vocabulary) * width;
+    for (std::size_t i = 0; i < static_cast<std::size_t>(d.layers); ++i)
+        weights += width * (6.0 * d.qkv[i] + 2.0 * d.ffn[i]);
+    return weights * sizeof(float);
+}
+
+/// FLOPs before the first step: the encoder, and the keys and values of the encoder-decoder attentions.
+double encoder_flops(const Network& n) {
+    const auto& arch = n.arch;
+    const hat::Cost cost = hat::cost(arch, cost_options(n.vocabulary));
+    auto flops = static_cast<double>(cost.encoder_attention.flops + cost.encoder_ffn.flops);
+    for (std::size_t i = 0; i < static_cast<std::size_t>(arch.decoder.layers); ++i)
+        flops += 4.0 * arch.decoder.cross_span[i] * length * arch.decoder.qkv[i] * arch.encoder.embed;
+    return flops;
+}
+
+/// The machine's limits at this moment (neighbours take a part of the memory's bandwidth), per second.
+struct Limits {
+    double bandwidth = 0, flops = 0;
+    void measure() {
+        static const auto data = bench::random_buffer((std::size_t{256} << 20) / sizeof(float));
+        double work = 0;
+        const double read = bench::best_seconds(8, [&] { work = bench::read_all(data); });
+        bandwidth = std::max(bandwidth, work / read);
+        const double fma = bench::best_seconds(8, [&] { work = bench::fma_chains(); });
+        flops = std::max(flops, work / fma);
+    }
+};
+
+// -- runs -------------------------------------------------------------------------------------------------------------
+
+hat::Weights<float> random_weights(const Network& n) {
+    hat::TransformerConfig config;
+    config.shape = n.arch;
+    config.source_vocab = config.target_vocab = n.vocabulary;
+    hat::Weights<float> weights(config);
+    weights.initialize(1);
+    return weights;
+}
+
+hat::Ragged sentence(std::size_t vocabulary) {
+    hat::Rng rng(1);
+    std::vector<std::int32_t> tokens(length, hat::SpecialTokens::eos);
+    for (std::size_t i = 0; i + 1 < length; ++i)
+        tokens[i] =
+            hat::SpecialTokens::count + static_cast<std::int32_t>(rng.below(vocabulary - hat::SpecialTokens::count));
+    hat::Ragged text;
+    text.push_back(tokens);
+    return text;
+}
+
+/// 30 tokens, the last one eos.
+hat::BeamOptions beam_options(std::size_t beam) {
+    hat::BeamOptions o;
+    o.beam = beam;
+    o.min_length = o.max_length_b = length - 1;
+    return o;
+}
+
+void decode(benchmark::State& state, const Network& n) {
+    const auto beam = static_cast<std::size_t>(state.range(0));
+    const hat::Weights<float> weights = random_weights(n);
+    const hat::InferenceModel<float> model(weights, n.arch);
+    hat::InferenceSession<float> session(model);
+    const auto source = sentence(n.vocabulary);
+    Limits limits;
+    limits.measure();
+    hat::beam_search(session, source, beam_options(beam));  // grows the working memory
+    for (auto _ : state)
+        if (hat::beam_search(session, source, beam_options(beam))[0][0].tokens.size() != length)
+            return state.SkipWithError("the translation does not have 30 tokens");
+    limits.measure();
+
+    const double bytes = length * step_bytes(n);
+    const double floor = bytes / limits.bandwidth + encoder_flops(n) / limits.flops;
+    state.counters["MB/step"] = step_bytes(n) * 1e-6;
+    state.counters["DRAM_GB/s"] = limits.bandwidth * 1e-9;
+    state.counters["floor_ms"] = floor * 1e3;
+    state.counters["of_floor"] =
+        benchmark::Counter(floor, benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
+    bench::rate(state, "read_GB/s", bytes);
+}
+
+/// Peak memory of one translation with the network's own weights.
+int peak_memory(const std::string& name) {
+    for (const Network& n : networks()) {
+        if (n.name != name) continue;
+        {
+            const hat::InferenceModel<float> model(std::make_shared<const hat::Weights<float>>(random_weights(n)),
+                                                   n.arch);
+            hat::InferenceSession<float> session(model);
+            hat::beam_search(session, sentence(n.vocabulary), beam_options(5));
+        }
+        const double weights = static_cast<double>(hat::cost(n.arch, cost_options(n.vocabulary)).bytes_fp32) * 1e-6;
+        const double peak = bench::peak_rss() * 1.048576, limit = 1.1 * weights + 5;
+        std::printf("%s: peak RSS %.1f MB, weights %.1f MB, limit %.1f MB (weights + 10 %% + 5 MB): %s\n",
+                    n.name.c_str(), peak, weights, limit, peak <= limit ? "within" : "ABOVE");
+        return 0;
+    }
+    std::fprintf(stderr, "no network is called '%s'; --list prints the names\n", name.c_str());
+    return 1;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    const std::string option = argc > 1 ? argv[1] : "";
+    if (option == "--rss" && argc == 3) return peak_memory(argv[2]);
+    if (option == "--list") {
+        for (const Network& n : networks()) std::puts(n.name.c_str());
+        return 0;
+    }
+    bench::register_limits({262144});
+    for (const Network& n : networks())
+        benchmark::RegisterBenchmark(("decoding/" + n.name).c_str(), [n](benchmark::State& s) { decode(s, n); })
+            ->ArgName("beam")
+            ->Arg(5)
+            ->Arg(1)
+            ->Unit(benchmark::kMillisecond);
+    return bench::run(argc, argv);
+}
