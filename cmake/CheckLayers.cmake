@@ -1,6 +1,6 @@
 # Fails when a header includes something its folder may not see (docs/design.md, layers), or a fenced library outside
 # its fence. Run: cmake -P cmake/CheckLayers.cmake
-cmake_minimum_required(VERSION 3.24)
+cmake_minimum_required(VERSION 3.25)
 get_filename_component(root "${CMAKE_CURRENT_LIST_DIR}/.." ABSOLUTE)
 
 set(may_core core)

@@ -1,6 +1,6 @@
 # Fails when a C++ snippet of README.md or docs/ is not, line by line, part of a file under examples/ (which is compiled
 # and run); leading white space does not count. Run: cmake -P cmake/CheckSnippets.cmake
-cmake_minimum_required(VERSION 3.24)
+cmake_minimum_required(VERSION 3.25)
 get_filename_component(root "${CMAKE_CURRENT_LIST_DIR}/.." ABSOLUTE)
 
 # read_lines(variable file): its text between line breaks, without leading white space
