@@ -3,7 +3,6 @@
 #include "support.hpp"
 
 #include <atomic>
-#include <fstream>
 #include <hat/space/cost.hpp>
 #include <hat/space/presets.hpp>
 #include <hat/train/batching.hpp>
@@ -63,14 +62,6 @@ double necessary_flops(const hat::RuntimeArch& arch) {
     return 3 * static_cast<double>(sentences) * (static_cast<double>(cost.flops + cost.output_flops) - hidden);
 }
 
-/// The most memory this process ever had, in MiB (Linux; elsewhere 0).
-double peak_rss() {
-    std::ifstream status("/proc/self/status");
-    for (std::string word; status >> word;)
-        if (double kib = 0; word == "VmHWM:" && status >> kib) return kib / 1024;
-    return 0;
-}
-
 void step(benchmark::State& state, const hat::RuntimeArch& arch) {
     hat::TransformerConfig config;
     config.shape = arch;
@@ -94,7 +85,7 @@ void step(benchmark::State& state, const hat::RuntimeArch& arch) {
 
     const double tokens = sentences * length;
     state.counters["target_tokens/s"] = benchmark::Counter(tokens, benchmark::Counter::kIsIterationInvariantRate);
-    state.counters["peak_MiB"] = peak_rss();
+    state.counters["peak_MiB"] = bench::peak_rss();
     bench::rate(state, "GFLOP/s", necessary_flops(arch));
 }
 

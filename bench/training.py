@@ -34,7 +34,10 @@ FREQUENCY = {"small": "499", "iwslt": "49"}  # samples per CPU second
 def run(command, threads):
     # (huge pages for malloc make PyTorch slower, so they stay off)
     env = dict(os.environ, OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads), OMP_WAIT_POLICY="PASSIVE")
-    return subprocess.run(command, env=env, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+    done = subprocess.run(command, env=env, capture_output=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(command)} failed:\n{done.stderr.decode()}")
+    return done.stdout
 
 
 def ours(shape, threads, prefix=()):
@@ -105,11 +108,14 @@ def profile(shape):
 
 
 found = {}
+have_torch = subprocess.run([args.python, "-c", "import torch"], capture_output=True).returncode == 0
+if not have_torch:
+    print(f"PyTorch is left out: {args.python} has no torch\n")
 for _ in range(args.rounds):
     for shape in SHAPES:
         for t in THREADS:
             # PyTorch's own threads and those of its BLAS: which split is best differs from machine to machine
-            splits = sorted({(t, t), (1, t), (t, 1)})
+            splits = sorted({(t, t), (1, t), (t, 1)}) if have_torch else []
             entry = found.setdefault(f"{shape}/{t}", {"hat": [], "pytorch": {f"{a}+{b}": [] for a, b in splits}})
             entry["hat"].append(ours(shape, t))
             for a, b in splits:
@@ -121,14 +127,17 @@ print("| shape | threads | hat | PyTorch | its threads + BLAS's | hat / PyTorch 
 for name, entry in found.items():
     shape, t = name.split("/")
     key, hat = ("cpu" if t == "1" else "wall"), entry["hat"]
-    split, torch = max(entry["pytorch"].items(), key=lambda kv: median(kv[1], key))
-    speed = median(hat, key)
+    speed, memory = median(hat, key), median(hat, "MiB")
     gflops = median(hat, "gflop") * speed / TOKENS
+    share = 100 * gflops / int(t) / median(hat, "peak")
     reference = f"{speed / REFERENCE[shape]:.2f}" if t == "1" else ""
-    print(f"| {shape} | {t} ({key}) | {spread(hat, key)} | {spread(torch, key)} | {split} | "
-          f"**{speed / median(torch, key):.2f}** | {reference} | {gflops:.1f} | "
-          f"{100 * gflops / int(t) / median(hat, 'peak'):.0f} | {median(hat, 'MiB'):.0f} | "
-          f"{median(torch, 'MiB'):.0f} | **{median(hat, 'MiB') / median(torch, 'MiB'):.2f}** |")
+    cells = [shape, f"{t} ({key})", spread(hat, key), "", "", "", reference, f"{gflops:.1f}", f"{share:.0f}",
+             f"{memory:.0f}", "", ""]
+    if have_torch:
+        split, torch = max(entry["pytorch"].items(), key=lambda kv: median(kv[1], key))
+        cells[3:6] = spread(torch, key), split, f"**{speed / median(torch, key):.2f}**"
+        cells[10:] = f"{median(torch, 'MiB'):.0f}", f"**{memory / median(torch, 'MiB'):.2f}**"
+    print("| " + " | ".join(cells) + " |")
 print()
 for shape in SHAPES:
     if {f"{shape}/1", f"{shape}/2"} <= found.keys():
