@@ -7,6 +7,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <csignal>
@@ -15,7 +16,9 @@
 #include <hat/core/error.hpp>
 #include <hat/io/units.hpp>
 #include <iostream>
+#include <limits>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -42,6 +45,19 @@ inline void stop_if_requested(const std::string& saved) {
     if (stop_requested.load()) throw interrupted(saved);
 }
 
+/// The check of an option that is a whole number from `low` to `high`.
+inline CLI::Validator whole_number(std::uint64_t low, std::uint64_t high) {
+    const std::string range = std::to_string(low) + " to " + std::to_string(high);
+    const auto check = [=](const std::string& text) {
+        std::uint64_t value = 0;
+        const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+        // written out again, because what follows would take 010 for 8 and -1 for the largest number
+        const bool good = failure == std::errc{} && std::to_string(value) == text && low <= value && value <= high;
+        return good ? "" : "'" + text + "' is not a whole number from " + range;
+    };
+    return {check, high == std::numeric_limits<std::uint64_t>::max() ? "" : range};
+}
+
 /// Options that several commands have.
 struct CommonOptions {
     std::vector<std::string> configs;  ///< --config, in order; later ones win
@@ -57,11 +73,15 @@ inline CLI::Option* add_config(CLI::App& command, CommonOptions& o, const std::s
 }
 inline void add_threads(CLI::App& command, CommonOptions& o) {
     command.add_option("--threads", o.threads, "Threads; 0: all of this machine")
+        ->check(whole_number(0, 1024))
         ->type_name("N")
         ->capture_default_str();
 }
 inline void add_seed(CLI::App& command, CommonOptions& o) {
-    command.add_option("--seed", o.seed, "Seed of everything random")->type_name("S")->capture_default_str();
+    command.add_option("--seed", o.seed, "Seed of everything random")
+        ->check(whole_number(0, std::numeric_limits<std::uint64_t>::max()))
+        ->type_name("S")
+        ->capture_default_str();
 }
 inline void add_quiet(CLI::App& command, CommonOptions& o) {
     command.add_flag("-q,--quiet", o.quiet, "No progress and no notices");

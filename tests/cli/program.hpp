@@ -23,8 +23,9 @@ struct Outcome {
 };
 
 /// Runs the program with these arguments, waits for it, and returns what it printed. Standard output goes to
-/// `out_file` if one is given.
-inline Outcome run_hat(const std::vector<std::string>& arguments, const std::string& out_file = "") {
+/// `out_file` if one is given, standard input comes from `in_file`.
+inline Outcome run_hat(const std::vector<std::string>& arguments, const std::string& out_file = "",
+                       const std::string& in_file = "/dev/null") {
     const TemporaryFolder folder;
     const std::string out = out_file.empty() ? (folder / "out").string() : out_file, err = (folder / "err").string();
     std::string program = HAT_PROGRAM;
@@ -34,7 +35,7 @@ inline Outcome run_hat(const std::vector<std::string>& arguments, const std::str
     argv.push_back(nullptr);
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, in_file.c_str(), O_RDONLY, 0);
     posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, out.c_str(), O_WRONLY | O_CREAT, 0600);
     posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, err.c_str(), O_WRONLY | O_CREAT, 0600);
     ::pid_t child = 0;
