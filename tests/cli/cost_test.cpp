@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <cli/program.hpp>
+#include <cstdint>
 #include <hat/io/atomic_file.hpp>
 #include <hat/io/json.hpp>
 #include <string>
@@ -82,6 +83,17 @@ TEST_CASE("cost counts a qkv width of each layer") {
                      "divisor of the qkv-dim 6 of layer 0\n");
 }
 
+TEST_CASE("cost with a length needs no 'arch'") {
+    const TemporaryFolder folder;
+    const std::string file = (folder / "sub.yml").string();
+    hat::write_file_atomically(file, network.substr(network.find('\n') + 1));
+    const Outcome run = run_hat({"cost", "--config", file, "--length", "65536", "--vocab", "16777216"});
+    REQUIRE(run.status == 0);
+    const hat::Json json = hat::parse_json(run.out, "stdout");
+    CHECK(json.at("length") == 65536);
+    CHECK(json.at("output_flops").get<std::uint64_t>() == std::uint64_t{2} * 65536 * 4 * 16777216);
+}
+
 TEST_CASE("cost refuses what it cannot use, with file, line and key") {
     const TemporaryFolder folder;
     const std::string file = (folder / "sub.yml").string();
@@ -99,7 +111,8 @@ TEST_CASE("cost refuses what it cannot use, with file, line and key") {
         return network.substr(0, at) + network.substr(network.find('\n', at) + 1);
     };
     CHECK(contains(error_of(without("qkv-dim")), "key 'qkv-dim' is missing"));
-    CHECK(contains(error_of(without("arch:")), "key 'arch' is missing"));
+    CHECK(contains(error_of(without("arch:")), "key 'arch' is missing, which says how long sentences are; expected it "
+                                               "or --length"));
     CHECK(contains(error_of(network + "qkv-dim: 16\n"), ":15: duplicate key 'qkv-dim'"));
     CHECK(contains(error_of(network + "qkv-dum: 16\n"), ":15: unknown key 'qkv-dum', did you mean 'qkv-dim'?"));
     CHECK(contains(error_of(without("qkv-dim") + "qkv-dim: wide\n"), ":14: key 'qkv-dim' is 'wide'"));

@@ -1,52 +1,34 @@
 #include <doctest/doctest.h>
 
+#include <cli/model.hpp>
 #include <cli/program.hpp>
 #include <filesystem>
 #include <hat/io/atomic_file.hpp>
 #include <hat/io/report.hpp>
-#include <hat/model/model_file.hpp>
-#include <hat/text/vocabulary.hpp>
 #include <hat/version.hpp>
 #include <string>
+#include <vector>
 
 using namespace hat_test;
-
-namespace {
-
-/// A model's folder with a tiny network and a vocabulary of three words.
-void write_model(const std::filesystem::path& folder) {
-    std::filesystem::create_directories(folder);
-    hat::TransformerConfig config;
-    for (auto* embed : {&config.shape.encoder.embed, &config.shape.decoder.embed}) *embed = 8;
-    config.shape.encoder.layers = config.shape.decoder.layers = 1;
-    config.shape.encoder.ffn[0] = config.shape.decoder.ffn[0] = 16;
-    config.shape.encoder.qkv[0] = config.shape.decoder.qkv[0] = 8;
-    config.shape.encoder.self_heads[0] = config.shape.decoder.self_heads[0] = 2;
-    config.shape.decoder.cross_heads[0] = 2;
-    config.shape.decoder.cross_span[0] = 1;
-    config.source_vocab = config.target_vocab = 7;
-    hat::Weights<float> weights(config);
-    float next = 0;
-    for (float& w : weights.values()) w = 0.01F * (next += 1);
-    hat::save_model(folder / "model.safetensors", weights, config.shape, {{"stage", "test"}});
-    for (const char* name : {"source.dict.txt", "target.dict.txt"})
-        hat::write_file_atomically(folder / name, "one 3\ntwo 2\nthree 1\n");
-}
-
-}  // namespace
 
 TEST_CASE("the program tells its version, helps, and refuses bad command lines with status 2") {
     CHECK(run_hat({"--version"}).out == std::string("hat ") + hat::version + "\n");
     const Outcome help = run_hat({"--help"});
     CHECK(help.status == 0);
-    for (const std::string command : {"predict", "score", "quantize", "cost", "info"}) {
+    for (const std::string command : {"run", "data", "train", "measure", "search", "translate", "predict", "score",
+                                      "quantize", "cost", "info"}) {
+        CAPTURE(command);
         CHECK(contains(help.out, "\n  " + command + " "));
         const Outcome one = run_hat({command, "--help"});
         CHECK(one.status == 0);
         CHECK(contains(one.out, "Example"));
+        CHECK(!contains(one.out, "tells more"));  // not the program's examples but its own
     }
     CHECK(run_hat({}).status == 2);
-    CHECK(run_hat({"guess"}).status == 2);
+    const Outcome unknown = run_hat({"guess", "--config", "x"});
+    CHECK(unknown.status == 2);
+    CHECK(unknown.err == "hat: error: there is no command or option 'guess'\nRun 'hat --help' for what is expected.\n");
+    CHECK(contains(run_hat({"--gues", "info"}).err, "--gues"));
     const Outcome missing = run_hat({"score", "--hyp"});
     CHECK(missing.status == 2);
     CHECK(contains(missing.err, "Run 'hat score --help'"));
@@ -54,9 +36,64 @@ TEST_CASE("the program tells its version, helps, and refuses bad command lines w
 
 TEST_CASE("output that cannot be written is an error") {
     if (!std::filesystem::exists("/dev/full")) return;
-    const Outcome run = run_hat({"info"}, "/dev/full");
-    CHECK(run.status == 1);
-    CHECK(contains(run.err, "standard output cannot be written"));
+    using Arguments = std::vector<std::string>;
+    for (const auto& arguments : {Arguments{"info"}, Arguments{"--help"}, Arguments{"info", "--help"}}) {
+        const Outcome run = run_hat(arguments, "/dev/full");
+        CHECK(run.status == 1);
+        CHECK(contains(run.err, "standard output cannot be written"));
+    }
+}
+
+TEST_CASE("numbers out of range are refused with the option, the number and the range") {
+    const std::vector<std::string> translate{"translate", "--model", "none"}, predict{"predict", "--fit", "none"},
+        quantize{"quantize", "--model", "none", "--out", "none2"}, score{"score", "--hyp", "none", "--ref", "none"},
+        cost{"cost", "--config", "none"};
+    const auto refused = [](std::vector<std::string> arguments, const std::string& option, const std::string& value,
+                            const std::string& range) {
+        arguments.insert(arguments.end(), {option, value});
+        const Outcome run = run_hat(arguments);
+        CHECK(run.status == 2);
+        CHECK(contains(run.err, option + ": '" + value + "' is not a whole number from " + range + "\n"));
+    };
+    for (const std::string value : {"-1", "1025", "100000000", "99999999999999999999", "x", "010", "1.5", ""})
+        refused(translate, "--threads", value, "0 to 1024");
+    refused(translate, "--beam", "0", "1 to 1024");
+    refused(translate, "--beam", "-1", "1 to 1024");
+    refused(translate, "--n-best", "0", "1 to 1024");
+    CHECK(contains(run_hat({"translate", "--model", "none", "--lenpen", "-1"}).err, "--lenpen: Value -1 not in range"));
+    refused(predict, "--threads", "-1", "0 to 1024");
+    refused(predict, "--seed", "-1", "0 to 18446744073709551615");
+    refused(predict, "--train-rows", "0", "1 to 1073741824");
+    refused(predict, "--test-rows", "-5", "1 to 1073741824");
+    refused(predict, "--steps", "0", "1 to 1073741824");
+    refused(predict, "--qkv", "-8", "1 to 1048576");
+    refused(quantize, "--bits", "9", "2 to 8");
+    refused(quantize, "--group-rows", "-1", "0 to 1073741824");
+    refused(score, "--samples", "0", "1 to 1000000");
+    refused(score, "--seed", "18446744073709551616", "0 to 18446744073709551615");
+    refused(cost, "--length", "65537", "1 to 65536");
+    refused(cost, "--vocab", "-1", "1 to 16777216");
+}
+
+TEST_CASE("damaged JSON is refused with the file and the key") {
+    const TemporaryFolder folder;
+    const std::string file = (folder / "x.json").string();
+    const auto error_of = [&](const std::string& text) {
+        hat::write_file_atomically(file, text);
+        const Outcome run = run_hat({"info", file});
+        CHECK(run.status == 1);
+        return run.err;
+    };
+    const std::string start = "hat: error: " + file + ": ";
+    CHECK(error_of(R"({"format": "hat run 2"})") == start + "key \"stages\" is missing\n");
+    CHECK(error_of(R"({"format": "hat run 2", "stages": 3})") == start + "key \"stages\" is 3, expected an object\n");
+    CHECK(error_of(R"({"format": "hat run 2", "stages": {"data": {}}})") ==
+          start + "key \"stages.data.seconds\" is missing\n");
+    CHECK(error_of(R"({"format": 7})") == start + "key \"format\" is 7, expected a string\n");
+    CHECK(error_of(R"({"format": "hat training 1", "state": []})") ==
+          start + "key \"state\" is an array, expected an object\n");
+    CHECK(contains(error_of(R"({"format": "hat-report-1"})"), start + "key \""));
+    CHECK(contains(error_of("{"), file + ":1: column 2: not valid JSON"));
 }
 
 TEST_CASE("info describes the machine, texts, models, reports and folders") {
@@ -113,10 +150,23 @@ TEST_CASE("quantize writes a smaller folder that info can read") {
     REQUIRE(run.status == 0);
     CHECK(contains(run.out, "times smaller"));
     CHECK(contains(run.out, "relative error"));
-    CHECK(std::filesystem::exists(folder / "small" / "source.dict.txt"));
+    CHECK(std::filesystem::exists(folder / "small" / "joint.dict.txt"));
     CHECK(contains(run_hat({"info", to}).out, "quantized model, 3 bits"));
     CHECK(run_hat({"quantize", "--model", from, "--out", to, "--bits", "9"}).status == 2);
     const Outcome missing = run_hat({"quantize", "--model", to, "--out", from});
     CHECK(missing.status == 1);
     CHECK(contains(missing.err, "model.safetensors: cannot be read"));
+    const Outcome twice = run_hat({"quantize", "--model", from, "--out", from});
+    CHECK(twice.status == 1);
+    CHECK(twice.err == "hat: error: " + from +
+                           ": holds model.safetensors already, expected a folder without a model (--out)\n");
+    CHECK(!std::filesystem::exists(folder / "model" / "model.hatq"));
+
+    const std::vector<std::string> fine{"quantize", "--model", from, "--out", to, "--bits", "8", "--group-rows", "1"};
+    const Outcome larger = run_hat(fine);
+    CHECK(larger.status == 0);
+    CHECK(contains(larger.out, " times larger"));
+    CHECK(contains(larger.err, "notice: the result is larger than the model: each group of rows stores a codebook"));
+    const Outcome neither = run_hat({"quantize", "--model", from, "--out", to, "--bits", "3"});
+    CHECK(contains(neither.out, " times smaller"));
 }

@@ -70,6 +70,7 @@ TEST_CASE("score refuses files that do not pair, are missing, empty or not UTF-8
     CHECK(contains(error_of(f.hyp), f.hyp + ":2: invalid UTF-8: byte 0xFF at column 5"));
     CHECK(contains(error_of((f.folder / "none").string()), "none: cannot be read: No such file or directory"));
     CHECK(contains(error_of(f.folder.path.string()), "cannot be read"));
+    CHECK(contains(error_of("/dev/zero"), "/dev/zero: is a device, expected a file"));
     hat::write_file_atomically(f.hyp, "");
     hat::write_file_atomically(f.ref, "");
     CHECK(contains(error_of(f.hyp), "is empty"));

@@ -3,6 +3,7 @@
 
 #include <commands/commands.hpp>
 #include <configs.hpp>
+#include <hat/core/error.hpp>
 #include <hat/io/json.hpp>
 #include <hat/space/cost.hpp>
 #include <hat/space/text.hpp>
@@ -22,6 +23,9 @@ struct Options : CommonOptions {
 
 void run(const Options& o) {
     const YamlConfig config = load_config(o);
+    if (!o.length && !config.has("arch"))
+        throw bad_file(o.configs.back(),
+                       "key 'arch' is missing, which says how long sentences are; expected it or --length");
     const RuntimeArch arch = reference_subtransformer(config);
     CostOptions cost_options = reference_cost_options(config, o.length);
     cost_options.source_vocab = cost_options.target_vocab = o.vocab;
@@ -54,12 +58,12 @@ void add_cost(CLI::App& app) {
     CLI::App* command = app.add_subcommand("cost", "Parameters, FLOPs and file sizes of a network, as JSON");
     add_config(*command, *o, "The SubTransformer in the reference's YAML keys")->required();
     command->add_option("--vocab", o->vocab, "Entries of each vocabulary")
-        ->check(CLI::Range(1, 1 << 30))
+        ->check(whole_number(1, most_vocab))
         ->type_name("N")
         ->capture_default_str();
     command
         ->add_option("--length", o->length, "Tokens of the source and target sentence; default: from 'arch', 30 or 23")
-        ->check(CLI::Range(1, 1 << 20))
+        ->check(whole_number(1, most_sentence_length))
         ->type_name("N");
     add_quiet(*command, *o);
     command->footer(

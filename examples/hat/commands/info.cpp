@@ -186,10 +186,11 @@ void print_json(const fs::path& path) {
     const std::string format = view.has("format") ? view.get<std::string>("format") : "";
     if (format == "hat-report-1") {
         std::cout << text_report(report_from_json(view));
-    } else if (format == "hat run 1") {
+    } else if (format.starts_with("hat run ")) {
         line("kind", "state of a run");
-        for (const auto& [name, stage] : json.at("stages").items())
-            line(name, "finished in " + duration_text(view["stages"][name].get<double>("seconds")));
+        const JsonView finished = view["stages"];
+        for (const auto& item : finished.json().items())
+            line(item.key(), "finished in " + duration_text(finished[item.key()].get<double>("seconds")));
     } else if (format == "hat training 1") {
         const TrainingState state = detail::state_from_json(view["state"]);
         line("kind", "checkpoint of a training");

@@ -78,10 +78,10 @@ void add_predict(CLI::App& app) {
     CLI::Option* train =
         command
             ->add_option("--train-rows", o->train_rows, "Learn from so many rows; default: all that are not held out")
-            ->check(CLI::Range(1, 1 << 30))
+            ->check(whole_number(1, 1 << 30))
             ->type_name("N");
     command->add_option("--test-rows", o->test_rows, "Judge on so many held-out rows")
-        ->check(CLI::Range(1, 1 << 30))
+        ->check(whole_number(1, 1 << 30))
         ->type_name("N")
         ->capture_default_str();
     command
@@ -91,11 +91,11 @@ void add_predict(CLI::App& app) {
         ->check(CLI::IsMember(predictor_names))
         ->capture_default_str();
     command->add_option("--steps", o->predictor.mlp.steps, "Updates of the mlp at most")
-        ->check(CLI::Range(1, 1 << 30))
+        ->check(whole_number(1, 1 << 30))
         ->type_name("N")
         ->capture_default_str();
     command->add_option("--qkv", o->predictor.qkv, "Width of q, k and v of networks whose row does not say it")
-        ->check(CLI::Range(1, 1 << 20))
+        ->check(whole_number(1, 1 << 20))
         ->type_name("N")
         ->capture_default_str();
     CLI::Option* save = command->add_option("--save", o->save, "Write the predictor to this file")->type_name("FILE");

@@ -31,6 +31,8 @@ void run(const Options& o) {
     const auto source = from / "model.safetensors", target = to / "model.hatq";
     Model model = load_model(source);
     const TokenizerPair tokenizers = load_tokenizers(from);
+    if (std::filesystem::exists(to / "model.safetensors"))
+        throw bad_file(to.string(), "holds model.safetensors already, expected a folder without a model (--out)");
     // a network inside a larger one is taken out first: nothing else is stored
     if (model.weights.config().shape != model.arch) model.weights = extract(model.weights, model.arch);
     const RuntimeArch arch = model.weights.config().shape;
@@ -55,9 +57,14 @@ void run(const Options& o) {
                       << bytes_text(e.bytes) << ", relative error " << fixed(e.relative, 4) << "\n";
     }
     const auto before = std::filesystem::file_size(source), after = std::filesystem::file_size(target);
-    std::cout << target.string() << ": " << bytes_text(before) << " -> " << bytes_text(after) << ", "
-              << fixed(static_cast<double>(before) / static_cast<double>(after), 2)
-              << " times smaller; largest relative error of a matrix " << fixed(worst, 4) << "\n";
+    const bool larger = after > before;
+    const double ratio = static_cast<double>(larger ? after : before) / static_cast<double>(larger ? before : after);
+    std::cout << target.string() << ": " << bytes_text(before) << " -> " << bytes_text(after) << ", " << fixed(ratio, 2)
+              << (larger ? " times larger" : " times smaller") << "; largest relative error of a matrix "
+              << fixed(worst, 4) << "\n";
+    if (larger && !o.quiet)
+        std::cerr << "hat: notice: the result is larger than the model: each group of rows stores a codebook of "
+                  << (1U << o.bits) << " numbers; larger groups or fewer bits make it smaller\n";
 }
 
 }  // namespace
@@ -71,11 +78,11 @@ void add_quantize(CLI::App& app) {
         ->type_name("DIR");
     command->add_option("--out", o->out, "Folder for model.hatq and the tokenizers")->required()->type_name("DIR");
     command->add_option("--bits", o->bits, "Bits of a weight")
-        ->check(CLI::Range(2, 8))
+        ->check(whole_number(2, 8))
         ->type_name("N")
         ->capture_default_str();
     command->add_option("--group-rows", o->group_rows, "Rows that share a codebook; 0: the whole matrix")
-        ->check(CLI::Range(0, 1 << 30))
+        ->check(whole_number(0, 1 << 30))
         ->type_name("N")
         ->capture_default_str();
     add_threads(*command, *o);

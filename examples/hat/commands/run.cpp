@@ -36,10 +36,12 @@ void run_one(const Options& o, const std::vector<std::string>& names) {
         if (!run_stage(project, stage_named(name))) project.say(name + " is finished already");
 }
 
-void add_stage(CLI::App& app, const std::string& name, const std::string& help, const std::vector<std::string>& stage_names) {
+void add_stage(CLI::App& app, const std::string& name, const std::string& help, const std::string& footer,
+               const std::vector<std::string>& stage_names) {
     const auto o = std::make_shared<Options>();
     CLI::App* command = app.add_subcommand(name, help);
     add_common(*command, *o);
+    command->footer(footer + "\nExample: hat " + name + " --config mine.yml --dir run/mine");
     command->callback([o, stage_names] { run_one(*o, stage_names); });
 }
 
@@ -68,21 +70,27 @@ void add_run(CLI::App& app) {
     std::string names;
     for (const Stage& s : stages()) names += "  " + s.name + std::string(12 - s.name.size(), ' ') + s.what + "\n";
     command->add_option("--from", o->from, "Make this stage and all later ones again")->type_name("STAGE");
-    command->add_flag("--estimate", o->estimate_only, "Only say what each stage will cost in time");
+    command->add_flag("--estimate", o->estimate_only, "Prepare the text, say what each other stage will cost in time, and stop");
     command->footer("Stages:\n" + names +
                     "Stop it at any moment (Ctrl-C, kill -9): the same command goes on, with the same result.\n"
                     "Example: hat run --config examples/quickstart/quickstart.yml --dir run/quickstart");
     command->callback([o] { run_all(*o); });
 }
 
-void add_data(CLI::App& app) { add_stage(app, "data", "Read, filter and encode parallel text; train the tokenizer", {"data"}); }
+void add_data(CLI::App& app) {
+    add_stage(app, "data", "Read, filter and encode parallel text; train the tokenizer",
+              "Writes DIR/data: the tokenizers and the encoded sentences.", {"data"});
+}
 
 void add_measure(CLI::App& app) {
-    add_stage(app, "measure", "Measure the latencies of sampled networks on this machine", {"measure"});
+    add_stage(app, "measure", "Measure the latencies of sampled networks on this machine",
+              "Writes DIR/latency.csv. Needs the stage data.", {"measure"});
 }
 
 void add_search(CLI::App& app) {
-    add_stage(app, "search", "Fit the predictor and search the best network under the limit", {"predict", "search"});
+    add_stage(app, "search", "Fit the predictor and search the best network under the limit",
+              "Prints what it found; 'hat train --what winner' trains it. Needs the stages train and measure.",
+              {"predict", "search"});
 }
 
 void add_train(CLI::App& app) {
@@ -92,6 +100,10 @@ void add_train(CLI::App& app) {
     command->add_option("--what", o->what, "super, winner or baseline")
         ->check(CLI::IsMember({"super", "winner", "baseline"}))
         ->capture_default_str();
+    command->footer(
+        "Writes DIR/super, DIR/winner or DIR/baseline, each with a folder model. Needs the stage data; the winner also\n"
+        "the search.\n"
+        "Example: hat train --what winner --config mine.yml --dir run/mine");
     command->callback([o] { run_one(*o, {o->what}); });
 }
 

@@ -108,7 +108,7 @@ void add_score(CLI::App& app) {
     command->add_option("--paired", o->paired, "Another system's translation: is the difference significant?")
         ->type_name("FILE");
     command->add_option("--samples", o->samples, "Resampled corpora of the bootstrap; ten times as many paired trials")
-        ->check(CLI::Range(1, 1000000))
+        ->check(whole_number(1, 1000000))
         ->type_name("N")
         ->capture_default_str();
     add_seed(*command, *o);
