@@ -12,7 +12,6 @@
 
 int main(int argc, char** argv) {
     using namespace hat::cli;
-    catch_signals();
     CLI::App app(
         "hat: hardware-aware Transformers. From parallel text to a translation model that is fast on this machine.",
         "hat");
@@ -39,19 +38,14 @@ int main(int argc, char** argv) {
     add_info(app);
 
     try {
-        try {
-            app.parse(argc, argv);
-        } catch (const CLI::Success& e) {  // --help, --version
-            app.exit(e);
-        }
+        app.parse(argc, argv);
         std::cout.flush();
         if (!std::cout) throw hat::error("standard output cannot be written");
     } catch (const CLI::ParseError& e) {
-        std::string command = "hat", what = e.what();
+        if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
+        std::string command = "hat";
         for (const CLI::App* sub : app.get_subcommands()) command += " " + sub->get_name();
-        if (command == "hat" && app.remaining_size() > 0)
-            what = "there is no command or option '" + app.remaining().front() + "'";
-        std::cerr << "hat: error: " << what << "\nRun '" << command << " --help' for what is expected.\n";
+        std::cerr << "hat: error: " << e.what() << "\nRun '" << command << " --help' for what is expected.\n";
         return exit_usage;
     } catch (const hat::interrupted& e) {
         std::cerr << "\nhat: interrupted: " << e.what() << "\n";

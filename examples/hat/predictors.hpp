@@ -40,6 +40,7 @@ struct PredictorOptions {
     std::string model = "mlp";
     int qkv = 512;                 ///< width of q, k and v where the rows do not say
     MlpOptions mlp{};              ///< of "mlp"
+    MlpOptions paper = MlpOptions::paper();  ///< of "mlp-paper"
     MeanFeatures mean_features{};  ///< norms of the paper's features
     Milliseconds unit{0};          ///< of "mlp-paper": the reference's lat-norm; 0: the rows' mean
     std::uint64_t seed = 1;
@@ -84,7 +85,7 @@ public:
                     ridge.fit(x, y);
                     p.regressor = std::move(ridge);
                 } else {
-                    MlpOptions options = paper ? MlpOptions::paper() : o.mlp;
+                    MlpOptions options = paper ? o.paper : o.mlp;
                     options.seed = o.seed;
                     Mlp mlp(options);
                     mlp.fit(x, y, executor);

@@ -1,5 +1,12 @@
 #include <doctest/doctest.h>
 
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include <algorithm>
 #include <cli/program.hpp>
 #include <filesystem>
@@ -84,7 +91,24 @@ beam: 2
         arguments.insert(arguments.end(), more.begin(), more.end());
         return run_hat(arguments);
     }
+    /// With more configuration lines.
+    Outcome with(const std::string& lines, const std::string& command, std::vector<std::string> more = {}) const {
+        const std::string extra = (folder / "extra.yml").string();
+        hat::write_file_atomically(extra, lines + "\n");
+        more.insert(more.end(), {"--config", extra});
+        return hat(command, more);
+    }
+    /// Appends to a text.
+    void append(const std::string& file, const std::string& text) const {
+        hat::write_file_atomically(folder / file, hat::read_file(folder / file) + text);
+    }
 };
+
+std::string words(std::size_t n) {
+    std::string out;
+    for (std::size_t i = 0; i < n; ++i) out += "a ";
+    return out;
+}
 
 }  // namespace
 
@@ -118,8 +142,33 @@ TEST_CASE("run goes from text to a report and usable models, and does nothing tw
     hat::write_file_atomically(tiny.folder / "other.yml", "vocab-size: 280\n");
     const Outcome other = run_hat({"run", "--config", tiny.config, "--config", (tiny.folder / "other.yml").string(), "--dir", tiny.dir});
     CHECK(other.status == 1);
-    CHECK(contains(other.err, "stage 'data' was made with other settings (settings.data.vocab_size is 300, expected 280)"));
+    CHECK(contains(other.err, "stage 'data' was made with other settings: 'vocab-size' was 300, now is 280; use another --dir, "
+                             "or 'hat run --from data' makes it again"));
     CHECK(hat::load_json(tiny.dir + "/state.json") == state);
+
+    // a file that is gone is noticed, and any stage can be made again
+    std::filesystem::remove(tiny.dir + "/winner/model/model.safetensors");
+    const Outcome gone = tiny.hat("run");
+    CHECK(gone.status == 1);
+    CHECK(contains(gone.err, "/winner/model/model.safetensors: is missing, though stage 'winner' is finished; 'hat run --from winner'"));
+    const Outcome remade = tiny.hat("run", {"--from", "data"});
+    INFO(remade.err);
+    CHECK(remade.status == 0);
+    CHECK(contains(remade.err, "== data:"));
+    CHECK(contains(remade.err, "== report:"));
+    CHECK(tiny.hat("run", {"--from", "everything"}).status == 1);
+
+    // a damaged state names file and key
+    hat::Json damaged = hat::load_json(tiny.dir + "/state.json");
+    damaged["stages"]["data"]["results"].erase("test");
+    damaged["stages"].erase("report");
+    hat::save_json(tiny.dir + "/state.json", damaged);
+    const Outcome broken = tiny.hat("run");
+    CHECK(broken.status == 1);
+    CHECK(contains(broken.err, "/state.json: key \"stages.data.results.test\" is missing"));
+    damaged["stages"]["data"]["seconds"] = "long";
+    hat::save_json(tiny.dir + "/state.json", damaged);
+    CHECK(contains(tiny.hat("run").err, "/state.json: key \"stages.data.seconds\" is \"long\", expected a number"));
 }
 
 TEST_CASE("the qkv width may be elastic, from the measurements to the model, and norms may come first") {
@@ -154,7 +203,7 @@ TEST_CASE("the qkv width may be elastic, from the measurements to the model, and
     CHECK(translation.status == 0);
     const Outcome other = tiny.hat("run");
     CHECK(other.status == 1);
-    CHECK(contains(other.err, "settings.super.space.qkv is [32,16,8], expected [32]"));
+    CHECK(contains(other.err, "stage 'super' was made with other settings: 'decoder-normalize-before' was true, now is false"));
 }
 
 TEST_CASE("the same seed trains the same SuperTransformer, for any number of threads") {
@@ -182,6 +231,135 @@ TEST_CASE("a checkpoint of a training on other text is refused") {
     CHECK(tiny.hat("train").status == 0);
 }
 
+TEST_CASE("what a stage finished under other settings, or on other text, is not used") {
+    const TinyRun tiny;
+    for (const char* command : {"data", "train", "measure"}) REQUIRE(tiny.hat(command).status == 0);
+    const auto refused = [&](const std::string& command, const std::string& line, const std::string& message) {
+        const Outcome run = tiny.with(line, command);
+        CAPTURE(line);
+        INFO(run.err);
+        CHECK(run.status == 1);
+        CHECK(contains(run.err, message));
+    };
+    refused("search", "latency-length: 6", "stage 'measure' was made with other settings: 'latency-length' was 5, now is 6");
+    refused("search", "max-ratio: 2", "stage 'data' was made with other settings: 'max-ratio' was 3.0, now is 2.0");
+    refused("train", "max-length: 100", "stage 'data' was made with other settings: 'max-length' was 250, now is 100");
+    refused("train", "share-all-embeddings: False\nshare-decoder-input-output-embed: True\njoint-vocab: True",
+            "'share-all-embeddings' was true, now is false");
+    for (const char* line : {"encoder-normalize-before: True", "decoder-normalize-before: True", "no-decoder-final-norm: True",
+                             "vocab-original-scaling: True", "adam-eps: 1e-6", "adam-betas: [0.9, 0.9]", "patience: 3",
+                             "validate-every: 15", "average-checkpoints: 2", "sample-over: networks", "max-tokens: 400"}) {
+        const std::string text = line;
+        refused("train", text, "stage 'super' was made with other settings: '" + text.substr(0, text.find(':')) + "' was ");
+    }
+
+    // as if the measurements had been stopped
+    const auto state = std::filesystem::path(tiny.dir) / "state.json";
+    hat::Json unfinished = hat::load_json(state);
+    unfinished["stages"].erase("measure");
+    hat::save_json(state, unfinished);
+    for (const char* line : {"latency-length: 6", "latency-beam: 3", "latency-threads: 2", "latiter: 3"}) {
+        const std::string text = line;
+        refused("measure", text, "/latency.csv: was measured with other settings: '" + text.substr(0, text.find(':')) + "' was ");
+    }
+    CHECK(contains(tiny.hat("measure").err, "resumed with 20 measurements"));
+
+    // where the text is does not matter, what it says does
+    const TemporaryFolder elsewhere;
+    std::filesystem::create_directory_symlink(tiny.folder / "", elsewhere / "link");
+    const Outcome moved = run_hat({"train", "--config", (elsewhere / "link/tiny.yml").string(), "--dir", tiny.dir});
+    CHECK(moved.status == 0);
+    CHECK(contains(moved.err, "super is finished already"));
+    tiny.append("train.en", "One more sentence.\n");
+    tiny.append("train.de", "Noch ein Satz.\n");
+    refused("train", "", "stage 'data' was made with other settings: 'train-source' was \"crc32 ");
+}
+
+TEST_CASE("odd validation and test text is reported before anything is trained") {
+    const auto prepared = [](const char* en, const char* de, const std::string& source, const std::string& target) {
+        TinyRun tiny;
+        tiny.append(en, source);
+        tiny.append(de, target);
+        const Outcome run = tiny.with("tokenizer: whitespace", "data");
+        INFO(run.err);
+        CHECK(run.status == (std::string(en) == "test.en" ? 1 : 0));
+        return run.err;
+    };
+    CHECK(contains(prepared("test.en", "test.de", words(1100) + "\n", "kurz\n"),
+                   "/test.en:21: has 1101 tokens with its end, expected at most 1024 in a test sentence"));
+    CHECK(contains(prepared("dev.en", "dev.de", "short\n", words(5000) + "\n"),
+                   "notice: left out, validation pairs of more than 4096 tokens: 1 of "));
+    const std::string blank = prepared("dev.en", "dev.de", "\nWord.\n\n", "Wort.\n \n\n");
+    CHECK(contains(blank, "/dev.en (lines 21 23)"));
+    CHECK(contains(blank, "/dev.de (lines 22 23)"));
+
+    const TinyRun tiny;
+    hat::write_file_atomically(tiny.folder / "test.en", "\n\n");
+    hat::write_file_atomically(tiny.folder / "test.de", "Ein\nWort\n");
+    const Outcome run = tiny.hat("data");
+    CHECK(run.status == 1);
+    CHECK(contains(run.err, "/test.en: has only blank lines, expected one sentence a line"));
+}
+
+TEST_CASE("two programs do not work in one folder") {
+    const TinyRun tiny;
+    std::filesystem::create_directories(tiny.dir);
+    const int file = ::open((tiny.dir + "/.lock").c_str(), O_RDWR | O_CREAT, 0600);
+    REQUIRE(::flock(file, LOCK_EX) == 0);
+    REQUIRE(::write(file, "4711", 4) == 4);
+    const Outcome second = tiny.hat("data");
+    CHECK(second.status == 1);
+    CHECK(contains(second.err, tiny.dir + ": another hat (pid 4711) works here"));
+    ::close(file);
+    CHECK(tiny.hat("data").status == 0);
+}
+
+TEST_CASE("Ctrl-C ends a stage at once when it has nothing to save") {
+    const TinyRun tiny;
+    const std::string fifo = (tiny.folder / "train.en").string();
+    std::filesystem::remove(fifo);
+    REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
+    const ::pid_t child = ::fork();
+    if (child == 0) {
+        ::execl(HAT_PROGRAM, HAT_PROGRAM, "data", "--config", tiny.config.c_str(), "--dir", tiny.dir.c_str(), nullptr);
+        ::_exit(99);
+    }
+    const int writer = ::open(fifo.c_str(), O_WRONLY);  // waits until the program reads, which never ends
+    REQUIRE(writer >= 0);
+    REQUIRE(::kill(child, SIGINT) == 0);
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    CHECK(WIFSIGNALED(status));
+    CHECK(WTERMSIG(status) == SIGINT);
+    ::close(writer);
+}
+
+TEST_CASE("text that is tokenised already: words are the vocabulary, from the text to the model") {
+    const TinyRun tiny;
+    const Outcome run = tiny.with("tokenizer: whitespace\npredictor: mlp\nhidden-dim: 8\nhidden-layer-num: 1\ntrain-steps: 5\n"
+                                  "bsz: 4\nfeature-dim: 10\nvalid-cnt-max: 1\nencoder-layer-num-subtransformer: 1\nlat-norm: 200",
+                                  "run");
+    INFO(run.err);
+    REQUIRE(run.status == 0);
+    CHECK(contains(run.err, "keys without a meaning here are skipped: feature-dim, encoder-layer-num-subtransformer, lat-norm"));
+    CHECK(std::filesystem::file_size(tiny.dir + "/predictor.safetensors") < 20000);  // 8 wide, not 400
+    CHECK(std::filesystem::exists(tiny.dir + "/winner/model/joint.dict.txt"));
+    for (const char* model : {"/winner/model", "/winner/quantized"}) {
+        const Outcome translation = run_hat({"translate", "--model", tiny.dir + model, "--input", (tiny.folder / "test.en").string()});
+        INFO(translation.err);
+        CHECK(translation.status == 0);
+        CHECK(std::count(translation.out.begin(), translation.out.end(), '\n') == 20);
+    }
+    const Outcome hidden = tiny.with("tokenizer: whitespace\npredictor: mlp\nhidden-dim: 16\nhidden-layer-num: 1\ntrain-steps: 5\nbsz: 4",
+                                     "search");
+    CHECK(contains(hidden.err, "stage 'predict' was made with other settings: 'hidden-dim' was 8, now is 16"));
+    const Outcome infeasible = tiny.with("tokenizer: whitespace\npredictor: mlp\nhidden-dim: 8\nhidden-layer-num: 1\ntrain-steps: 5\n"
+                                         "bsz: 4\nvalid-cnt-max: 1\nlatency-constraint: 0.00001",
+                                         "run", {"--from", "search"});
+    CHECK(infeasible.status == 1);
+    CHECK(contains(infeasible.err, "raise 'latency-constraint', now 0.000 ms"));
+}
+
 TEST_CASE("stages say what they need, and bad settings name file, line and key") {
     const TinyRun tiny;
     const Outcome early = tiny.hat("search");
@@ -198,7 +376,22 @@ TEST_CASE("stages say what they need, and bad settings name file, line and key")
         CHECK(contains(run.err, message));
     };
     refused("evo-itr: 3", "extra.yml:1: unknown key 'evo-itr', did you mean 'evo-iter'?");
-    refused("bits: 9", "extra.yml:1: key 'bits' is '9', expected 2 to 8");
+    refused("bits: 9", "extra.yml:1: key 'bits' is '9', expected a whole number from 2 to 8");
+    refused("lr: 0", "extra.yml:1: key 'lr' is '0', expected a positive number");
+    refused("sub-lr: 0", "extra.yml:1: key 'sub-lr' is '0', expected a positive number");
+    refused("sub-dropout: 5", "extra.yml:1: key 'sub-dropout' is '5', expected a number from 0 to less than 1");
+    refused("sub-max-update: 5", "key 'warmup-updates' is '10', expected at most 'sub-max-update', 5");
+    refused("sub-max-update: 0", "key 'sub-max-update' is '0', expected at least 1");
+    refused("lr-scheduler: cosine\nmax-lr: 0.01\nsub-max-lr: 0.0001", "extra.yml:3: key 'sub-max-lr' is '0.0001', expected more than 'lr'");
+    refused("lr-scheduler: cosine\nmax-lr: 0.01\nlr-shrink: 0", "extra.yml:3: key 'lr-shrink' is '0', expected a positive number");
+    refused("lr-scheduler: cosine\nmax-lr: 0.01\nwarmup-updates: 30", "key 'max-update' is '30', expected more than 'warmup-updates', 30");
+    refused("parent-size: 9", "extra.yml:1: key 'parent-size': there are 9 parents");
+    refused("parent-size: 1", "extra.yml:1: key 'parent-size' is '1', expected at least 2");
+    refused("mutation-size: 0\ncrossover-size: 0", "extra.yml:1: key 'mutation-size' is '0', expected at least 1");
+    refused("beam: 100000", "extra.yml:1: key 'beam' is '100000', expected a whole number from 1 to 1000");
+    refused("latency-length: 2000", "key 'latency-length' is '2000', expected a whole number from 1 to 1024");
+    refused("lat-dataset-size: 100000000", "key 'lat-dataset-size': 100000000 networks are to be measured, but the space has only ");
+    refused("feature-dim: 9", "key 'feature-dim' is '9', expected 10");
     refused("tokenizer: words", "expected one of bpe, unigram, whitespace");
     refused("train-source: nowhere.en", "nowhere.en: cannot be read");
     refused("train-target: dev.de", "expected equal counts");

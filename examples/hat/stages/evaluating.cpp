@@ -28,7 +28,6 @@ Scored score(const Project& project, const std::string& name, const Model& model
     options.threads = project.pool.threads();
     Translator translator(std::make_shared<const Weights<float>>(model.weights), model.arch, load_tokenizers(project.folder / "data"),
                           options);
-    stop_if_requested("evaluation stopped; the same command starts it again");
     Scored out{translator.translate(test.source), {}};
     const Bleu bleu;
     const auto segments = segment_statistics(bleu, out.translations, test.target);
@@ -46,7 +45,8 @@ Scored score(const Project& project, const std::string& name, const Model& model
 
 Json run_evaluate(const Project& project) {
     const Settings& s = project.settings;
-    const ParallelText test = read_parallel(s.test.source, s.test.target);
+    project.require("data");
+    const ParallelText test = read_parallel(project.test_source(), project.test_target());
     const RuntimeArch winner = project.winner(), largest = to_runtime(s.space().largest());
     const Model super = load_model(project.super_model());
     Json results;

@@ -46,13 +46,21 @@ Json run_measure(const Project& project) {
         const RuntimeArch arch = to_runtime(s.space().decode(s.space().random_gene(rng)));
         if (known.insert(to_text(arch)).second) archs.push_back(arch);
         if (draws > 1000 * s.latency_samples)
-            throw bad_config("lat-dataset-size " + std::to_string(s.latency_samples) + " is more than the space has networks");
+            throw bad_config("lat-dataset-size " + std::to_string(s.latency_samples) + ": only " + std::to_string(archs.size()) +
+                             " different networks were drawn from the space");
     }
     LatencyDataset dataset;
     std::set<std::string> measured;
     std::optional<Milliseconds> usual;
     const Device device = this_device(s.latency_threads);
+    // rows of other settings would be other numbers
+    const Json protocol = stage_identity(s, "measure");
+    const auto protocol_file = project.folder / "latency.json";
     if (std::filesystem::exists(project.latency_file())) {
+        const Json before = load_json(protocol_file);
+        if (const auto difference = settings_difference(JsonView(before, protocol_file.string()), protocol); !difference.empty())
+            throw bad_config(project.latency_file().string() + ": was measured with other settings: " + difference +
+                             "; use another --dir, or 'hat run --from measure' measures again");
         dataset = LatencyDataset::load(project.latency_file());
         for (const auto& row : dataset.rows) {
             measured.insert(row.arch);
@@ -62,6 +70,8 @@ Json run_measure(const Project& project) {
         }
         usual = Milliseconds(dataset.rows.front().reference_ms / dataset.rows.front().gain);
         project.say("resumed with " + std::to_string(dataset.rows.size()) + " measurements");
+    } else {
+        save_json(protocol_file, protocol);
     }
     archs.erase(std::remove_if(archs.begin(), archs.end(), [&](const auto& a) { return measured.count(to_text(a)) != 0; }),
                 archs.end());
@@ -112,14 +122,14 @@ Json run_measure(const Project& project) {
 
 Meter<Probe> run_meter(const Project& project, const Weights<float>& weights) {
     const Settings& s = project.settings;
-    const double usual = project.require("measure").at("results").at("usual_ms").get<double>();
+    const double usual = project.results("measure").get<double>("usual_ms");
     return Meter<Probe>(make_probe(weights, to_runtime(s.space().largest()), s), meter_options(s), SteadyClock{}, Milliseconds(usual));
 }
 
 double limit_ms(const Project& project) {
     const Settings& s = project.settings;
     if (s.search.latency_limit_ms > 0) return s.search.latency_limit_ms;
-    return s.latency_fraction * project.require("measure").at("results").at("largest_ms").get<double>();
+    return s.latency_fraction * project.results("measure").get<double>("largest_ms");
 }
 
 Json run_predict(const Project& project) {
@@ -130,12 +140,7 @@ Json run_predict(const Project& project) {
     const DatasetSplit split = split_rows(n, s.seed);
     std::vector<std::size_t> fitted = split.train;
     fitted.insert(fitted.end(), split.validation.begin(), split.validation.end());
-    const Predictor predictor = Predictor::fit(dataset, fitted,
-                                               {.model = s.predictor,
-                                                .mean_features = {s.search.feature_norm},
-                                                .unit = Milliseconds(s.search.lat_norm),
-                                                .seed = s.seed},
-                                               project.pool);
+    const Predictor predictor = Predictor::fit(dataset, fitted, s.predictor_options, project.pool);
     const Judgement judged = judge(predictor, dataset, split.test);
     Json metrics = judged.metrics(), pairs = Json::array();
     metrics["rows"] = judged.truth.size();

@@ -1,26 +1,50 @@
 #include <chrono>
+#include <csignal>
 #include <hat/io/atomic_file.hpp>
 #include <hat/io/safetensors.hpp>
 #include <hat/train/checkpoint.hpp>
 #include <iostream>
+#include <optional>
+#include <span>
 #include <stages/project.hpp>
 #include <support.hpp>
 
 namespace hat::cli {
+namespace {
+
+constexpr const char* state_format = "hat run 2";
+
+// Ctrl-C is caught while this lives.
+struct CaughtSignals {
+    CaughtSignals() { catch_signals(); }
+    ~CaughtSignals() {
+        std::signal(SIGINT, SIG_DFL);
+        std::signal(SIGTERM, SIG_DFL);
+    }
+};
+
+}  // namespace
 
 Project::Project(Settings s, std::filesystem::path f, std::size_t threads, bool q)
     : settings(std::move(s)), folder(std::move(f)), pool(threads), quiet(q) {
     std::error_code failed;
-    std::filesystem::create_directories(folder / "data", failed);
+    std::filesystem::create_directories(folder, failed);
     if (failed) throw bad_file(folder.string(), "cannot be created: " + failed.message());
-    state_ = Json::object();
+    lock_ = std::make_unique<FolderLock>(folder);
+    state_ = {{"format", state_format}, {"stages", Json::object()}};
     if (std::filesystem::exists(state_file())) {
         state_ = load_json(state_file());
-        if (!state_.is_object() || !state_.contains("format") || state_["format"] != "hat run 1")
-            throw bad_file(state_file().string(), "is not the state of a run (format \"hat run 1\")");
-    } else {
-        state_["format"] = "hat run 1";
-        state_["stages"] = Json::object();
+        const JsonView state(state_, state_file().string());
+        if (state.get<std::string>("format") != state_format)
+            state["format"].fail("is " + state_["format"].dump() + ", expected \"" + state_format +
+                                 "\": another version of hat wrote it");
+        for (const auto& stage : stages())
+            if (state["stages"].has(stage.name)) {
+                const JsonView record = state["stages"][stage.name];
+                (void)record["settings"];
+                (void)record.get<double>("seconds");
+                (void)record["results"];
+            }
     }
     notice_skipped_keys(settings.skipped, quiet);
 }
@@ -53,34 +77,42 @@ void Project::copy_tokenizers(const std::filesystem::path& model) const {
 }
 
 TransformerConfig Project::model_config() const {
-    const Json& data = require("data").at("results");
+    const JsonView data = results("data");
     TransformerConfig c = settings.model;
-    c.source_vocab = data.at("source_vocab").get<std::size_t>();
-    c.target_vocab = data.at("target_vocab").get<std::size_t>();
+    c.source_vocab = data.get<std::size_t>("source_vocab");
+    c.target_vocab = data.get<std::size_t>("target_vocab");
     return c;
 }
 
-RuntimeArch Project::winner() const {
-    const Json& record = require("search");
-    return arch_from_json(JsonView(record.at("results").at("arch"), state_file().string(), "stages.search.results.arch"));
-}
+RuntimeArch Project::winner() const { return arch_from_json(results("search")["arch"]); }
 
 const Json* Project::finished(const std::string& stage, const Json& identity) const {
-    const Json& all = state_.at("stages");
-    if (!all.contains(stage)) return nullptr;
-    const Json& record = all.at(stage);
-    if (record.at("settings") != identity)
-        throw bad_config(state_file().string() + ": stage '" + stage + "' was made with other settings (" +
-                         detail::first_difference(record.at("settings"), identity, "settings") +
-                         "); use another --dir, or --from " + stage + " to make it again");
-    return &record;
+    const JsonView all = JsonView(state_, state_file().string())["stages"];
+    if (!all.has(stage)) return nullptr;
+    const std::string again = "'hat run --from " + stage + "' makes it again";
+    if (const auto difference = settings_difference(all[stage]["settings"], identity); !difference.empty()) {
+        for (const Stage& earlier : stages()) {  // if one of them differs, too, it is the one to name
+            if (earlier.name == stage) break;
+            (void)finished(earlier.name, stage_identity(settings, earlier.name));
+        }
+        throw bad_config(state_file().string() + ": stage '" + stage + "' was made with other settings: " + difference +
+                         "; use another --dir, or " + again);
+    }
+    for (const auto& output : find_stage(stage).outputs)
+        if (!std::filesystem::exists(folder / output))
+            throw bad_file((folder / output).string(), "is missing, though stage '" + stage + "' is finished; " + again);
+    return &all[stage].json();
 }
 
 const Json& Project::require(const std::string& stage) const {
-    const Json& all = state_.at("stages");
-    if (!all.contains(stage))
+    const Json* record = finished(stage, stage_identity(settings, stage));
+    if (!record)
         throw bad_config(folder.string() + ": stage '" + stage + "' has not been run yet; run it first (or 'hat run')");
-    return all.at(stage);
+    return *record;
+}
+
+JsonView Project::results(const std::string& stage) const {
+    return JsonView(require(stage), state_file().string(), "stages." + stage)["results"];
 }
 
 void Project::finish(const std::string& stage, const Json& identity, double seconds, Json results) {
@@ -89,56 +121,82 @@ void Project::finish(const std::string& stage, const Json& identity, double seco
 }
 
 void Project::forget_from(const std::string& name) {
-    bool later = false;
-    for (const auto& stage : stages()) {
-        later = later || stage.name == name;
-        if (!later) continue;
-        state_["stages"].erase(stage.name);
-        save_json(state_file(), state_);
-        for (const char* kind : {"", ".json", ".csv"}) std::filesystem::remove_all(folder / (stage.name + kind));
-        if (stage.name == "measure") std::filesystem::remove(latency_file());
-        if (stage.name == "predict") std::filesystem::remove(predictor_file());
-    }
-    if (!later) throw invalid_value("there is no stage '" + name + "'");
+    const auto first = &find_stage(name) - stages().data();
+    const std::span<const Stage> forgotten = std::span(stages()).subspan(static_cast<std::size_t>(first));
+    for (const auto& stage : forgotten) state_["stages"].erase(stage.name);
+    save_json(state_file(), state_);
+    for (const auto& stage : forgotten)
+        for (const auto& output : stage.outputs) std::filesystem::remove_all(folder / output);
 }
 
 const std::vector<Stage>& stages() {
+    const std::string model = "/model/model.safetensors", quantized = "/quantized";
     static const std::vector<Stage> all{
-        {"data", "read, filter and encode the text", run_data},
-        {"super", "train the SuperTransformer", run_super},
-        {"measure", "measure latencies on this machine", run_measure},
-        {"predict", "fit the latency predictor", run_predict},
-        {"search", "search the best SubTransformer under the limit", run_search},
-        {"winner", "train the winner from scratch", run_winner},
-        {"baseline", "train the largest network for comparison", run_baseline},
-        {"quantize", "quantize the winner and the baseline", run_quantize},
-        {"evaluate", "translate the test set, measure again", run_evaluate},
-        {"report", "write the report", run_report}};
+        {"data", "read, filter and encode the text", run_data, {"data"}},
+        {"super", "train the SuperTransformer", run_super, {"super" + model, "super"}, true},
+        {"measure", "measure latencies on this machine", run_measure, {"latency.csv", "latency.json"}, true},
+        {"predict", "fit the latency predictor", run_predict, {"predictor.safetensors"}},
+        {"search", "search the best SubTransformer under the limit", run_search, {"search.json"}, true},
+        {"winner", "train the winner from scratch", run_winner, {"winner" + model, "winner"}, true},
+        {"baseline", "train the largest network for comparison", run_baseline, {"baseline" + model, "baseline"}, true},
+        {"quantize", "quantize the winner and the baseline", run_quantize, {"winner" + quantized, "baseline" + quantized}},
+        {"evaluate", "translate the test set, measure again", run_evaluate, {"winner.test.txt"}},
+        {"report", "write the report", run_report, {"report.json", "report.html"}}};
     return all;
 }
 
+const Stage& find_stage(const std::string& name) {
+    for (const Stage& stage : stages())
+        if (stage.name == name) return stage;
+    throw invalid_value("there is no stage '" + name + "'");
+}
+
 Json stage_identity(const Settings& s, const std::string& stage) {
-    Json id = {{"data", s.data_identity}};
+    Json id = s.data_identity;
     if (stage == "data") return id;
-    id["super"] = s.super_identity;
+    id.update(s.model_identity);
+    if (stage == "measure" || stage == "predict") {
+        id.update(s.latency_identity);
+        if (stage == "predict") id.update(s.predictor_identity);
+        return id;
+    }
+    id.update(s.training_identity);
+    if (stage == "baseline") {
+        id.update(s.sub_identity);
+        return id;
+    }
+    id["sample-over"] = s.sample_over;
     if (stage == "super") return id;
-    if (stage == "measure") return {{"latency", s.latency_identity}, {"data", s.data_identity}};
-    id["latency"] = s.latency_identity;
-    id["search"] = s.search_identity;
-    if (stage == "predict") return {{"latency", s.latency_identity}, {"data", s.data_identity}, {"predictor", s.search_identity.at("predictor")}};
+    for (const Json* more : {&s.latency_identity, &s.predictor_identity, &s.search_identity}) id.update(*more);
     if (stage == "search") return id;
-    id["sub"] = s.sub_identity;
+    id.update(s.sub_identity);
     if (stage == "winner") return id;
-    if (stage == "baseline") return {{"data", s.data_identity}, {"sub", s.sub_identity}, {"super", s.super_identity}};
     id["bits"] = s.bits;
     if (stage == "quantize") return id;
-    id["decode"] = {{"beam", s.beam}, {"lenpen", s.length_penalty}};
+    id["beam"] = s.beam;
+    id["lenpen"] = s.length_penalty;
     return id;
+}
+
+std::string settings_difference(const JsonView& before, const Json& now) {
+    std::string added;
+    for (const auto& item : now.items()) {
+        if (!before.has(item.key())) {
+            added = "'" + item.key() + "' was not set, now is " + item.value().dump();
+            continue;
+        }
+        const Json& old = before[item.key()].json();
+        if (old != item.value()) return "'" + item.key() + "' was " + old.dump() + ", now is " + item.value().dump();
+    }
+    return added;
 }
 
 bool run_stage(Project& project, const Stage& stage) {
     const Json identity = stage_identity(project.settings, stage.name);
     if (project.finished(stage.name, identity)) return false;
+    stop_if_requested("before stage '" + stage.name + "'; the same command goes on from there");
+    std::optional<CaughtSignals> caught;
+    if (stage.saves_when_stopped) caught.emplace();
     project.say("== " + stage.name + ": " + stage.what);
     const auto start = std::chrono::steady_clock::now();
     Json results = stage.run(project);

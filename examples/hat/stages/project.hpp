@@ -10,11 +10,15 @@
 #include <hat/model/model_file.hpp>
 #include <hat/space/arch.hpp>
 #include <memory>
+#include <stages/lock.hpp>
 #include <stages/settings.hpp>
 #include <string>
 #include <vector>
 
 namespace hat::cli {
+
+// Tokens of a batch that is only scored, so of a validation sentence at most; the data stage leaves longer ones out.
+inline constexpr std::size_t validation_tokens = 4096;
 
 // Everything a stage needs of the run it belongs to.
 class Project {
@@ -28,6 +32,8 @@ public:
 
     // Where things are.
     std::filesystem::path data(const std::string& name) const { return folder / "data" / name; }
+    std::filesystem::path test_source() const { return data("test.source.txt"); }  // the test set as it was read
+    std::filesystem::path test_target() const { return data("test.target.txt"); }
     std::filesystem::path latency_file() const { return folder / "latency.csv"; }
     std::filesystem::path predictor_file() const { return folder / "predictor.safetensors"; }
     // What a training leaves: model.safetensors and the tokenizers, all that translating needs.
@@ -50,10 +56,13 @@ public:
     // The winner of the search.
     RuntimeArch winner() const;
 
-    // The record of a finished stage; null if it is not finished. Throws bad_config if it was made with other settings.
+    // The record of a finished stage; null if it is not finished. Throws bad_config, naming the key, if it was made with
+    // other settings, and bad_file if a file it left is gone.
     const Json* finished(const std::string& stage, const Json& identity) const;
-    // Throws bad_config unless the stage is finished; returns its record.
+    // The record of a stage that must be finished under these settings; throws bad_config otherwise.
     const Json& require(const std::string& stage) const;
+    // What such a stage found; reading it names state.json and the key that is missing or wrong.
+    JsonView results(const std::string& stage) const;
     // Records that a stage is finished; `results` is for later stages and the report.
     void finish(const std::string& stage, const Json& identity, double seconds, Json results);
     // Forgets a stage and all later ones.
@@ -61,6 +70,7 @@ public:
 
 private:
     std::filesystem::path state_file() const { return folder / "state.json"; }
+    std::unique_ptr<FolderLock> lock_;
     Json state_;
 };
 
@@ -79,10 +89,16 @@ Json run_report(const Project& project);
 struct Stage {
     std::string name, what;
     Json (*run)(const Project&);
+    std::vector<std::string> outputs;  // in the folder of the run; with --from they are removed
+    bool saves_when_stopped = false;   // after Ctrl-C it ends its step and saves; the others end at once
 };
 const std::vector<Stage>& stages();
-// What a stage's result depends on, all earlier ones included.
+// Throws invalid_value.
+const Stage& find_stage(const std::string& name);
+// What a stage's result depends on, all earlier ones included: configuration keys and their values.
 Json stage_identity(const Settings& settings, const std::string& stage);
+// The first key whose values differ, with both; empty if none does.
+std::string settings_difference(const JsonView& before, const Json& now);
 // Runs one stage unless it is finished. Returns false if it was.
 bool run_stage(Project& project, const Stage& stage);
 

@@ -36,7 +36,10 @@ Json run_search(const Project& project) {
         source.push_back(valid.source[i]);
         target.push_back(valid.target[i]);
     }
-    const Batches batches(std::move(source), std::move(target), {.max_tokens = 4096, .too_long = BatchOptions::TooLong::drop});
+    const Batches batches(std::move(source), std::move(target), {.max_tokens = validation_tokens});
+    auto scored_on = batches_in_order(batches);
+    if (const long most = s.search.validation_batches; most > 0 && static_cast<std::size_t>(most) < scored_on.size())
+        scored_on.resize(static_cast<std::size_t>(most));
 
     const double limit = limit_ms(project);
     Budget budget;
@@ -51,7 +54,7 @@ Json run_search(const Project& project) {
     RunPolicy policy{{},
                      s.space(),
                      Predictor::load(project.predictor_file()),
-                     InheritedLoss(super.weights, batches_in_order(batches), s.super_recipe.label_smoothing),
+                     InheritedLoss(super.weights, scored_on, s.super_recipe.label_smoothing),
                      project.pool,
                      nullptr};
     policy.mutation.probability = s.search.mutation_probability;
@@ -62,10 +65,19 @@ Json run_search(const Project& project) {
     const Searcher<RunPolicy> searcher(policy);
     const auto file = project.folder / "search.json";
     const std::string scores = "weights " + std::to_string(crc32(read_file(project.super_model()))) + ", predictor " +
-                               std::to_string(crc32(read_file(project.predictor_file()))) + ", sentences " + std::to_string(sentences);
+                               std::to_string(crc32(read_file(project.predictor_file()))) + ", sentences " + std::to_string(sentences) +
+                               ", batches " + std::to_string(scored_on.size());
     auto state = std::filesystem::exists(file) ? load_search(file, searcher, budget, s.seed, scores) : searcher.start(budget, s.seed);
     while (!searcher.finished(state)) {
-        searcher.step(state);
+        try {
+            searcher.step(state);
+        } catch (const infeasible& e) {
+            const bool given = s.search.latency_limit_ms > 0;
+            throw infeasible(std::string(e.what()) + "; raise '" + (given ? "latency-constraint" : "latency-fraction") + "', now " +
+                             (given ? fixed(s.search.latency_limit_ms, 3) + " ms"
+                                    : fixed(s.latency_fraction, 3) + " of the largest network's " +
+                                          fixed(limit / s.latency_fraction, 3) + " ms"));
+        }
         save_search(file, searcher, state, scores);
         stop_if_requested("the search stopped after generation " + std::to_string(state.history.size() - 1) +
                           "; the same command goes on from there");

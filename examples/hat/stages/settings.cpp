@@ -1,14 +1,24 @@
 #include <stages/settings.hpp>
 
-#include <hat/model/model_file.hpp>
-#include <predictors.hpp>
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <hat/core/executor.hpp>
+#include <hat/io/atomic_file.hpp>
+#include <hat/train/recipe.hpp>
 
 namespace hat::cli {
 namespace {
 
-std::size_t count(const YamlConfig& config, const std::string& key, std::size_t otherwise, std::size_t least = 1) {
+// Generous limits: what is beyond them is a slip of the pen, and would end in "not enough memory" hours later.
+constexpr std::size_t most_positions = 1024, most_threads = 1024, most_beams = 1000, most_width = 1 << 16;
+
+std::size_t count(const YamlConfig& config, const std::string& key, std::size_t otherwise, std::size_t least = 1,
+                  std::size_t most = 1'000'000'000) {
     const auto value = config.get_or<long>(key, static_cast<long>(otherwise));
-    if (value < static_cast<long>(least)) throw config.problem(key, "a whole number, at least " + std::to_string(least));
+    if (value < static_cast<long>(least) || value > static_cast<long>(most))
+        throw config.problem(key, "a whole number from " + std::to_string(least) + " to " + std::to_string(most));
     return static_cast<std::size_t>(value);
 }
 
@@ -33,34 +43,130 @@ TextFiles files(const YamlConfig& config, const std::string& part) {
     return {path(config, part + "-source"), path(config, part + "-target")};
 }
 
-Json recipe_json(const TrainingRecipe& r) {
-    return {{"adam_beta1", r.adam_beta1},
-            {"adam_beta2", r.adam_beta2},
-            {"weight_decay", r.weight_decay},
-            {"clip_norm", r.clip_norm},
-            {"dropout", r.dropout},
-            {"attention_dropout", r.attention_dropout},
-            {"activation_dropout", r.activation_dropout},
-            {"label_smoothing", r.label_smoothing},
-            {"schedule", r.schedule == ScheduleKind::cosine ? "cosine" : "inverse_sqrt"},
-            {"warmup_init_lr", r.warmup_init_lr},
-            {"lr", r.lr},
-            {"max_lr", r.max_lr},
-            {"warmup_updates", r.warmup_updates},
-            {"max_updates", r.max_updates},
-            {"max_tokens", r.max_tokens},
-            {"update_freq", r.update_freq}};
+// The CRC of a file's bytes.
+std::string text_identity(const std::filesystem::path& path) {
+    std::ifstream file(path, std::ios::binary);
+    if (!file) throw bad_file(path.string(), std::string("cannot be read: ") + std::strerror(errno));
+    std::vector<char> piece(1 << 20);
+    std::uint32_t crc = 0;
+    while (file.read(piece.data(), static_cast<std::streamsize>(piece.size())) || file.gcount() > 0)
+        crc = crc32({piece.data(), static_cast<std::size_t>(file.gcount())}, crc);
+    return "crc32 " + std::to_string(crc);
 }
 
-Json space_json(const RuntimeSpace& space) {
-    const auto& a = space.axes();
-    return {{"encoder_embed", a.encoder_embed}, {"encoder_layers", a.encoder_layers}, {"encoder_ffn", a.encoder_ffn},
-            {"encoder_heads", a.encoder_heads}, {"decoder_embed", a.decoder_embed},   {"decoder_layers", a.decoder_layers},
-            {"decoder_ffn", a.decoder_ffn},     {"decoder_heads", a.decoder_heads},   {"cross_heads", a.cross_heads},
-            {"cross_span", a.cross_span},       {"qkv", a.qkv}};
+Json recipe_json(const TrainingRecipe& r) {
+    return {{"adam-betas", {r.adam_beta1, r.adam_beta2}},
+            {"adam-eps", r.adam_eps},
+            {"weight-decay", r.weight_decay},
+            {"clip-norm", r.clip_norm},
+            {"dropout", r.dropout},
+            {"attention-dropout", r.attention_dropout},
+            {"activation-dropout", r.activation_dropout},
+            {"label-smoothing", r.label_smoothing},
+            {"lr-scheduler", r.schedule == ScheduleKind::cosine ? "cosine" : "inverse_sqrt"},
+            {"warmup-init-lr", r.warmup_init_lr},
+            {"lr", r.lr},
+            {"max-lr", r.max_lr},
+            {"lr-shrink", r.lr_shrink},
+            {"t-mult", r.t_mult},
+            {"lr-period-updates", r.lr_period_updates},
+            {"warmup-updates", r.warmup_updates},
+            {"max-update", r.max_updates},
+            {"max-tokens", r.max_tokens},
+            {"update-freq", r.update_freq}};
+}
+
+Json model_json(const TransformerConfig& m) {
+    Json out = {{"qkv-dim", m.shape.encoder.qkv[0]},
+                {"share-all-embeddings", m.sharing == EmbeddingSharing::all},
+                {"share-decoder-input-output-embed", m.sharing == EmbeddingSharing::decoder_input_output},
+                {"encoder-normalize-before", m.encoder_pre_norm},
+                {"decoder-normalize-before", m.decoder_pre_norm},
+                {"no-decoder-final-norm", !m.decoder_final_norm},
+                {"vocab-original-scaling", m.vocab_original_scaling}};
+    const auto side = [&](const std::string& name, const auto& stack) {
+        out[name + "-embed-dim"] = stack.embed;
+        out[name + "-layers"] = stack.layers;
+        out[name + "-ffn-embed-dim"] = stack.ffn[0];
+        out[name + "-attention-heads"] = stack.self_heads[0];
+    };
+    side("encoder", m.shape.encoder);
+    side("decoder", m.shape.decoder);
+    return out;
+}
+
+// A schedule that makes no training; the library's message names what is wrong, but does not know the file.
+void check_schedule(const YamlConfig& config, const std::string& prefix, const TrainingRecipe& recipe) {
+    // the key as it was given: without its own, the SubTransformers' training takes the other's
+    const auto key = [&](const std::string& name) { return config.has(prefix + name) ? prefix + name : name; };
+    if (recipe.schedule == ScheduleKind::inverse_sqrt) {
+        if (!(recipe.lr > 0)) throw config.problem(key("lr"), "a positive number");
+    } else {
+        if (!(recipe.max_lr > recipe.lr))
+            throw config.problem(key("max-lr"), "more than '" + key("lr") + "', which is the minimum of a cosine schedule");
+        if (!(recipe.lr_shrink > 0)) throw config.problem("lr-shrink", "a positive number");
+        if (recipe.lr_period_updates <= 0 && recipe.max_updates <= recipe.warmup_updates)
+            throw config.problem(key("max-update"), "more than '" + key("warmup-updates") + "', " +
+                                                        std::to_string(recipe.warmup_updates) + ", for a cosine schedule");
+    }
+    if (recipe.max_updates < 1) throw config.problem(key("max-update"), "at least 1");
+    if (recipe.warmup_updates > recipe.max_updates)
+        throw config.problem(key("warmup-updates"), "at most '" + key("max-update") + "', " + std::to_string(recipe.max_updates));
+    if (!(recipe.dropout < 1)) throw config.problem(key("dropout"), "a number from 0 to less than 1");
+    try {
+        validate(trainer_options(recipe).schedule);
+    } catch (const invalid_value& e) {
+        throw config.about("lr-scheduler", e.what());
+    }
+}
+
+void check_search(const YamlConfig& config, const SearchRecipe& search) {
+    if (search.parents > search.population)
+        throw config.about("parent-size",
+                           "there are " + std::to_string(search.parents) + " parents ('parent-size') in a population of " +
+                               std::to_string(search.population) + " ('population-size'), expected at most as many");
+    if (search.crossovers > 0 && search.parents < 2)
+        throw config.problem("parent-size", "at least 2, because 'crossover-size' is " + std::to_string(search.crossovers));
+    if (search.mutations + search.crossovers == 0)
+        throw config.problem("mutation-size", "at least 1, because 'crossover-size' is 0, too");
+}
+
+// Keys that are known, but do nothing beside the others: they are named in a notice.
+std::vector<std::string> keys_without_effect(const YamlConfig& config, const Settings& s) {
+    std::vector<std::string> names{"lat-dataset-path", "ckpt-path", "restore-file", "write-config-path"};
+    const auto add = [&](bool unused, std::initializer_list<const char*> more) {
+        if (unused) names.insert(names.end(), more.begin(), more.end());
+    };
+    add(s.predictor != "mlp-paper", {"feature-norm", "lat-norm", "feature-dim"});
+    add(s.predictor == "linear", {"hidden-dim", "hidden-layer-num", "train-steps", "bsz"});
+    add(s.super_recipe.schedule != ScheduleKind::cosine,
+        {"max-lr", "sub-max-lr", "lr-shrink", "t-mult", "lr-period-updates"});
+    add(config.has("latency-constraint"), {"latency-fraction"});
+    std::vector<std::string> out;
+    for (const auto& key : config.keys())
+        if (key.ends_with("-subtransformer") || std::find(names.begin(), names.end(), key) != names.end())
+            out.push_back(key);
+    return out;
 }
 
 }  // namespace
+
+Json space_json(const RuntimeSpace& space) {
+    const auto& a = space.axes();
+    std::vector<int> spans = a.cross_span;
+    for (int& span : spans) span = span == 1 ? -1 : span - 1;  // as the reference writes them
+    return {{"encoder-embed-choice", a.encoder_embed},
+            {"encoder-layer-num-choice", a.encoder_layers},
+            {"encoder-ffn-embed-dim-choice", a.encoder_ffn},
+            {"encoder-self-attention-heads-choice", a.encoder_heads},
+            {"decoder-embed-choice", a.decoder_embed},
+            {"decoder-layer-num-choice", a.decoder_layers},
+            {"decoder-ffn-embed-dim-choice", a.decoder_ffn},
+            {"decoder-self-attention-heads-choice", a.decoder_heads},
+            {"decoder-ende-attention-heads-choice", a.cross_heads},
+            {"decoder-arbitrary-ende-attn-choice", spans},
+            {"qkv-choice", a.qkv}};
+}
 
 Settings read_settings(const std::vector<std::string>& names) {
     const YamlConfig config = YamlConfig::load(names);
@@ -92,8 +198,8 @@ Settings read_settings(const std::vector<std::string>& names) {
     sub.lr = at_least_zero("sub-lr", sub.lr);
     sub.max_lr = at_least_zero("sub-max-lr", sub.max_lr);
     sub.dropout = at_least_zero("sub-dropout", sub.dropout);
-    if (sub.warmup_updates > sub.max_updates)
-        throw config.problem("sub-warmup-updates", "at most the SubTransformer's updates, " + std::to_string(sub.max_updates));
+    check_schedule(config, "", s.super_recipe);
+    check_schedule(config, "sub-", sub);
     s.average_checkpoints = count(config, "average-checkpoints", s.average_checkpoints);
     s.validate_every = count(config, "validate-every", 0, 0);
     s.checkpoint_every = count(config, "checkpoint-every", 0, 0);
@@ -113,62 +219,94 @@ Settings read_settings(const std::vector<std::string>& names) {
     s.sample_over = one_of(config, "sample-over", s.sample_over, {"genes", "networks"});
 
     s.latency_samples = count(config, "lat-dataset-size", s.latency_samples, 20);
-    s.latency_repeats = count(config, "latiter", s.latency_repeats);
-    s.latency_length = count(config, "latency-length",
-                             static_cast<std::size_t>(config.has("arch") ? reference_sentence_length(config) : 30));
-    s.latency_beam = count(config, "latency-beam", s.latency_beam);
-    s.latency_threads = count(config, "latency-threads", s.latency_threads);
-    s.predictor = one_of(config, "predictor", s.predictor, predictor_names);
+    if (s.space().network_count() < BigCount(s.latency_samples))
+        throw config.about("lat-dataset-size",
+                           std::to_string(s.latency_samples) + " networks are to be measured, but the space has only " +
+                               s.space().network_count().text());
+    s.latency_repeats = count(config, "latiter", s.latency_repeats, 1, 1'000'000);
+    s.latency_length =
+        count(config, "latency-length",
+              static_cast<std::size_t>(config.has("arch") ? reference_sentence_length(config) : 30), 1, most_positions);
+    s.latency_beam = count(config, "latency-beam", s.latency_beam, 1, most_beams);
+    s.latency_threads = count(config, "latency-threads", s.latency_threads, 1, most_threads);
 
-    if (config.has("latency-constraint")) {
-        s.search = reference_search(config);
-    } else {
-        YamlConfig with_limit = config;  // the limit comes from latency-fraction; the rest is read as ever
-        with_limit.add_text("latency-constraint: 1", names.front());
-        s.search = reference_search(with_limit);
-        s.search.latency_limit_ms = 0;
-        for (const char* key : {"evo-iter", "population-size", "parent-size", "mutation-size", "crossover-size", "mutation-prob",
-                                "valid-cnt-max", "feature-norm", "lat-norm", "ckpt-path", "restore-file", "write-config-path"})
-            (void)config.has(key);
+    s.predictor = one_of(config, "predictor", s.predictor, predictor_names);
+    s.predictor_options.model = s.predictor;
+    s.predictor_options.seed = s.seed;
+    if (config.get_or<std::size_t>("feature-dim", MeanFeatures::size) != MeanFeatures::size)
+        throw config.problem("feature-dim", std::to_string(MeanFeatures::size));
+    for (MlpOptions* mlp : {&s.predictor_options.mlp, &s.predictor_options.paper}) {
+        mlp->hidden.assign(count(config, "hidden-layer-num", mlp->hidden.size() - 1, 0, 100) + 1,
+                           count(config, "hidden-dim", mlp->hidden[0], 1, most_width));
+        mlp->steps = count(config, "train-steps", mlp->steps);
+        mlp->batch = count(config, "bsz", mlp->batch);
     }
-    if (!config.has("lat-norm")) s.search.lat_norm = 0;  // the rows' mean
+
+    const bool given = config.has("latency-constraint");
+    YamlConfig with_limit = config;  // without one, the limit comes from latency-fraction; the rest is read as ever
+    if (!given) with_limit.add_text("latency-constraint: 1", names.front());
+    s.search = reference_search(with_limit);
+    if (!given) s.search.latency_limit_ms = 0;
+    check_search(config, s.search);
+    s.predictor_options.mean_features = {s.search.feature_norm};
+    s.predictor_options.unit = Milliseconds(config.has("lat-norm") ? s.search.lat_norm : 0);
     s.latency_fraction = config.get_or<double>("latency-fraction", s.latency_fraction);
     if (!(s.latency_fraction > 0)) throw config.problem("latency-fraction", "a positive number");
     s.search_sentences = count(config, "search-sentences", 0, 0);
 
-    s.beam = count(config, "beam", s.beam);
+    s.beam = count(config, "beam", s.beam, 1, most_beams);
     s.length_penalty = config.get_or<double>("lenpen", s.length_penalty);
-    s.bits = count(config, "bits", s.bits, 2);
-    if (s.bits > 8) throw config.problem("bits", "2 to 8");
+    s.bits = count(config, "bits", s.bits, 2, 8);
 
     s.skipped = check_reference_keys(config);
+    const auto more = keys_without_effect(config, s);
+    s.skipped.insert(s.skipped.end(), more.begin(), more.end());
 
-    const auto text = [](const TextFiles& f) { return Json{f.source.string(), f.target.string()}; };
-    s.data_identity = {{"train", text(s.train)},       {"valid", text(s.valid)},           {"test", text(s.test)},
-                       {"tokenizer", s.tokenizer},     {"vocab_size", s.vocab_size},       {"joint_vocab", s.joint_vocab},
-                       {"max_length", s.max_length},   {"max_ratio", s.max_ratio}};
-    s.super_identity = {{"recipe", recipe_json(s.super_recipe)}, {"space", space_json(s.space())},
-                        {"sample_over", s.sample_over},          {"shape", arch_to_json(m.shape)},
-                        {"seed", s.seed},                        {"average", s.average_checkpoints}};
-    s.latency_identity = {{"space", space_json(s.space())},      {"samples", s.latency_samples}, {"repeats", s.latency_repeats},
-                          {"length", s.latency_length},        {"beam", s.latency_beam},       {"threads", s.latency_threads},
-                          {"seed", s.seed}};
-    s.search_identity = {{"predictor", s.predictor},
-                         {"iterations", s.search.iterations},
-                         {"population", s.search.population},
-                         {"parents", s.search.parents},
-                         {"mutations", s.search.mutations},
-                         {"crossovers", s.search.crossovers},
-                         {"mutation_probability", s.search.mutation_probability},
-                         {"limit_ms", s.search.latency_limit_ms},
-                         {"fraction", s.latency_fraction},
-                         {"sentences", s.search_sentences},
-                         {"seed", s.seed}};
-    if (s.predictor == "mlp-paper")
-        s.search_identity["predictor"] = {{"model", s.predictor},
-                                          {"feature_norm", s.search.feature_norm},
-                                          {"lat_norm", s.search.lat_norm}};
-    s.sub_identity = {{"recipe", recipe_json(s.sub_recipe)}, {"seed", s.seed}, {"average", s.average_checkpoints}};
+    s.data_identity = {{"tokenizer", s.tokenizer},     {"vocab-size", s.vocab_size}, {"joint-vocab", s.joint_vocab},
+                       {"max-length", s.max_length}, {"max-ratio", s.max_ratio}};
+    for (const auto& [part, text] : {std::pair("train", &s.train), std::pair("valid", &s.valid), std::pair("test", &s.test)}) {
+        s.data_identity[std::string(part) + "-source"] = text_identity(text->source);
+        s.data_identity[std::string(part) + "-target"] = text_identity(text->target);
+    }
+    s.model_identity = model_json(m);
+    s.model_identity.update(space_json(s.space()));
+    s.model_identity["seed"] = s.seed;
+    s.training_identity = recipe_json(s.super_recipe);
+    s.training_identity["average-checkpoints"] = s.average_checkpoints;
+    s.training_identity["validate-every"] = s.validate_every;
+    s.training_identity["patience"] = s.patience;
+    // only a mean over the last checkpoints depends on when they are written
+    s.training_identity["checkpoint-every"] = s.average_checkpoints > 1 ? s.checkpoint_every : 0;
+    s.sub_identity = {{"sub-max-update", s.sub_recipe.max_updates},
+                      {"sub-warmup-updates", s.sub_recipe.warmup_updates},
+                      {"sub-lr", s.sub_recipe.lr},
+                      {"sub-max-lr", s.sub_recipe.max_lr},
+                      {"sub-dropout", s.sub_recipe.dropout}};
+    s.latency_identity = {{"lat-dataset-size", s.latency_samples}, {"latiter", s.latency_repeats},
+                          {"latency-length", s.latency_length},    {"latency-beam", s.latency_beam},
+                          {"latency-threads", s.latency_threads}};
+    s.predictor_identity = {{"predictor", s.predictor}};
+    if (s.predictor != "linear") {
+        const MlpOptions& mlp = s.predictor == "mlp-paper" ? s.predictor_options.paper : s.predictor_options.mlp;
+        s.predictor_identity["hidden-dim"] = mlp.hidden[0];
+        s.predictor_identity["hidden-layer-num"] = mlp.hidden.size() - 1;
+        s.predictor_identity["train-steps"] = mlp.steps;
+        s.predictor_identity["bsz"] = mlp.batch;
+    }
+    if (s.predictor == "mlp-paper") {
+        s.predictor_identity["feature-norm"] = s.search.feature_norm;
+        s.predictor_identity["lat-norm"] = s.predictor_options.unit.count();
+    }
+    s.search_identity = {{"evo-iter", s.search.iterations},
+                         {"population-size", s.search.population},
+                         {"parent-size", s.search.parents},
+                         {"mutation-size", s.search.mutations},
+                         {"crossover-size", s.search.crossovers},
+                         {"mutation-prob", s.search.mutation_probability},
+                         {"latency-constraint", s.search.latency_limit_ms},
+                         {"latency-fraction", given ? 0 : s.latency_fraction},
+                         {"search-sentences", s.search_sentences},
+                         {"valid-cnt-max", s.search.validation_batches}};
     return s;
 }
 

@@ -9,6 +9,7 @@
 #include <hat/space/presets.hpp>
 #include <hat/space/space.hpp>
 #include <optional>
+#include <predictors.hpp>
 #include <string>
 #include <vector>
 
@@ -41,6 +42,7 @@ struct Settings {
     // latency
     std::size_t latency_samples = 2000, latency_repeats = 20, latency_length = 30, latency_beam = 5, latency_threads = 1;
     std::string predictor = "mlp";  // mlp, mlp-paper, linear
+    PredictorOptions predictor_options;
 
     // search
     SearchRecipe search;         // latency_limit_ms 0: latency_fraction of the largest network's
@@ -53,13 +55,17 @@ struct Settings {
     std::size_t bits = 4;
 
     std::uint64_t seed = 1;
-    std::vector<std::string> skipped;  // the reference's keys that mean nothing here
+    std::vector<std::string> skipped;  // keys that mean nothing in this run
     std::vector<std::string> files;
 
-    // What each stage's result depends on; a finished stage is only reused if this is unchanged.
-    Json data_identity, super_identity, latency_identity, search_identity, sub_identity;
+    // What the stages' results depend on, by configuration key; see stage_identity(). Text counts by what it says, not by
+    // where it is.
+    Json data_identity, model_identity, training_identity, latency_identity, predictor_identity, search_identity, sub_identity;
 };
 
+// Everything is checked here, before any stage runs. Throws bad_config naming file, line and key, and bad_file.
 Settings read_settings(const std::vector<std::string>& files);
+// The choices of a space, by configuration key.
+Json space_json(const RuntimeSpace& space);
 
 }  // namespace hat::cli

@@ -123,7 +123,7 @@ Json run_super(const Project& project) {
         return super_task(UniformSampler<RuntimeSpace>(s.space(), derive_seed(s.seed, 3),
                                                        s.sample_over == "genes" ? SampleOver::genes : SampleOver::networks),
                           largest, to_runtime(s.space().smallest()), std::move(batches), std::move(validation),
-                          s.super_identity.at("space"));
+                          {{"sample-over", s.sample_over}, {"choices", space_json(s.space())}});
     });
 }
 
