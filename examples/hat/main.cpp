@@ -38,14 +38,19 @@ int main(int argc, char** argv) {
     add_info(app);
 
     try {
-        app.parse(argc, argv);
+        try {
+            app.parse(argc, argv);
+        } catch (const CLI::Success& e) {  // --help, --version
+            app.exit(e);
+        }
         std::cout.flush();
         if (!std::cout) throw hat::error("standard output cannot be written");
     } catch (const CLI::ParseError& e) {
-        if (e.get_exit_code() == 0) return app.exit(e);  // --help, --version
-        std::string command = "hat";
+        std::string command = "hat", what = e.what();
         for (const CLI::App* sub : app.get_subcommands()) command += " " + sub->get_name();
-        std::cerr << "hat: error: " << e.what() << "\nRun '" << command << " --help' for what is expected.\n";
+        if (command == "hat" && app.remaining_size() > 0)
+            what = "there is no command or option '" + app.remaining().front() + "'";
+        std::cerr << "hat: error: " << what << "\nRun '" << command << " --help' for what is expected.\n";
         return exit_usage;
     } catch (const hat::interrupted& e) {
         std::cerr << "\nhat: interrupted: " << e.what() << "\n";
