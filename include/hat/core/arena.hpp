@@ -23,12 +23,15 @@ class AlignedBuffer {
     static_assert(std::is_trivially_copyable_v<T>);
 
 public:
-    static constexpr std::size_t alignment = 64;
+    static constexpr std::size_t alignment = 64;  ///< bytes: a cache line
 
     AlignedBuffer() = default;
+    /// A buffer of `n` numbers.
     explicit AlignedBuffer(std::size_t n) { reset(n); }
+    /// Takes the memory over; `o` is empty afterwards.
     AlignedBuffer(AlignedBuffer&& o) noexcept
         : data_(std::move(o.data_)), size_(std::exchange(o.size_, 0)), capacity_(std::exchange(o.capacity_, 0)) {}
+    /// Takes the memory over; `o` is empty afterwards.
     AlignedBuffer& operator=(AlignedBuffer&& o) noexcept {
         data_ = std::move(o.data_);
         size_ = std::exchange(o.size_, 0);
@@ -49,7 +52,9 @@ public:
         }
         size_ = n;
     }
+    /// The first number; null when empty.
     T* data() const { return data_.get(); }
+    /// Numbers it holds.
     std::size_t size() const { return size_; }
 
 private:
@@ -96,7 +101,9 @@ public:
         }
         used_ = total_ = 0;
     }
+    /// Bytes handed out since the last reset().
     std::size_t bytes_in_use() const { return total_; }
+    /// The most bytes ever in use.
     std::size_t peak_bytes() const { return peak_; }
 
 private:

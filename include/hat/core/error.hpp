@@ -26,8 +26,10 @@ struct shape_mismatch : error {
 
 /// A file that is missing, unreadable, truncated, corrupt or of the wrong kind. `where` is a line, key or tensor.
 struct bad_file : error {
+    /// "`path`: `message`".
     bad_file(std::string_view path, std::string_view message)
         : error(std::string(path) + ": " + std::string(message)) {}
+    /// "`path`:`line`: `message`"; lines count from 1.
     bad_file(std::string_view path, std::size_t line, std::string_view message)
         : error(std::string(path) + ":" + std::to_string(line) + ": " + std::string(message)) {}
 };

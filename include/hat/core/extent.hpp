@@ -19,14 +19,15 @@ concept Extent = std::convertible_to<E, std::size_t> && std::is_trivially_copyab
 /// A rows x cols window on numbers owned by someone else. `stride` is the owner's row length in elements.
 template <class T, Extent Rows = std::size_t, Extent Cols = std::size_t, Extent Stride = std::size_t>
 struct MatrixView {
-    using value_type = std::remove_const_t<T>;
+    using value_type = std::remove_const_t<T>;  ///< the number's type
 
-    T* data{};
-    [[no_unique_address]] Rows rows{};
-    [[no_unique_address]] Cols cols{};
-    [[no_unique_address]] Stride stride{};
+    T* data{};                              ///< element (0, 0)
+    [[no_unique_address]] Rows rows{};      ///< number of rows
+    [[no_unique_address]] Cols cols{};      ///< number of columns
+    [[no_unique_address]] Stride stride{};  ///< elements from one row to the next
 
     constexpr MatrixView() = default;
+    /// A view of memory that is owned elsewhere.
     constexpr MatrixView(T* p, Rows r, Cols c, Stride s) : data(p), rows(r), cols(c), stride(s) {}
     /// A dense matrix: the stride is the number of columns.
     constexpr MatrixView(T* p, Rows r, Cols c)
@@ -38,7 +39,9 @@ struct MatrixView {
     constexpr MatrixView(const MatrixView<U, Rows, Cols, Stride>& o)
         : data(o.data), rows(o.rows), cols(o.cols), stride(o.stride) {}
 
+    /// Row `i`, cols elements.
     constexpr T* row(std::size_t i) const { return data + i * static_cast<std::size_t>(stride); }
+    /// Element of row `i` and column `j`.
     constexpr T& operator()(std::size_t i, std::size_t j) const { return row(i)[j]; }
 
     /// HAT's weight sharing: a SubTransformer uses the leading block of the SuperTransformer (paper, section 3.1).

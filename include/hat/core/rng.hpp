@@ -25,8 +25,10 @@ constexpr std::uint64_t derive_seed(std::uint64_t seed, std::uint64_t stream) {
 /// Seeded generator of one 64-bit state: copy it or store `state` to continue exactly where it was.
 class Rng {
 public:
+    /// The same seed gives the same numbers.
     constexpr explicit Rng(std::uint64_t seed = 1) : state_(seed) {}
 
+    /// The next 64 random bits.
     constexpr std::uint64_t next() { return mix64(state_ += 0x9E3779B97F4A7C15ULL); }
     /// Uniform in [0, n), unbiased; n must be positive.
     constexpr std::uint64_t below(std::uint64_t n) {
@@ -41,7 +43,9 @@ public:
         const double u = 1.0 - uniform(), v = uniform();
         return std::sqrt(-2.0 * std::log(u)) * std::cos(6.283185307179586 * v);
     }
+    /// All there is to store, for going on later.
     constexpr std::uint64_t state() const { return state_; }
+    /// Goes on from a stored state().
     constexpr void set_state(std::uint64_t s) { state_ = s; }
 
 private:

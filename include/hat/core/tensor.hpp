@@ -25,6 +25,7 @@ template <class T>
 View<T> view(Matrix<T>& m) {
     return {m.data(), m.shape()[0], m.shape()[1]};
 }
+/// The same, read-only.
 template <class T>
 View<const T> view(const Matrix<T>& m) {
     return {m.data(), m.shape()[0], m.shape()[1]};

@@ -35,7 +35,7 @@ struct BeamOptions {
 
 /// One translation. `tokens` ends in eos.
 struct Hypothesis {
-    std::vector<std::int32_t> tokens;
+    std::vector<std::int32_t> tokens;       ///< target ids
     double score = 0;                       ///< log-probability, divided by length ^ length_penalty when normalised
     std::vector<double> positional_scores;  ///< log-probability of each token (less the unknown penalty)
 };

@@ -28,8 +28,8 @@ namespace hat {
 template <class T = float>
 class InferenceModel {
 public:
-    using Encoder = EncoderLayer<T, PackedLinear<T>>;
-    using Decoder = DecoderLayer<T, PackedLinear<T>>;
+    using Encoder = EncoderLayer<T, PackedLinear<T>>;  ///< one layer of the encoder
+    using Decoder = DecoderLayer<T, PackedLinear<T>>;  ///< one layer of the decoder
 
     /// Keeps a reference to the weights (embeddings, biases and norms are read from there): they must outlive the
     /// model. Throws shape_mismatch unless `arch` is a leading block of the weights.
@@ -49,14 +49,21 @@ public:
         }
     }
 
+    /// The SubTransformer that runs.
     const RuntimeArch& arch() const { return sub_.arch(); }
+    /// The configuration of the weights.
     const TransformerConfig& config() const { return sub_.config(); }
+    /// The SubTransformer's part of the weights.
     const SubTransformerView<T>& sub() const { return sub_; }
+    /// The encoder's layers, packed.
     const std::vector<Encoder>& encoder() const { return encoder_; }
+    /// The decoder's layers, packed.
     const std::vector<Decoder>& decoder() const { return decoder_; }
     /// The output projection, V x decoder width.
     const PackedLinear<T>& output() const { return output_; }
+    /// Ids of the source language.
     std::size_t source_vocab() const { return config().source_vocab; }
+    /// Ids of the target language.
     std::size_t target_vocab() const { return config().target_vocab; }
 
 private:
@@ -80,6 +87,7 @@ private:
 template <class T = float>
 class InferenceSession {
 public:
+    /// A session on `model`, which must outlive it.
     explicit InferenceSession(const InferenceModel<T>& model, ThreadPool pool = ThreadPool(1))
         : model_(&model),
           pool_(std::move(pool)),
@@ -88,7 +96,9 @@ public:
           self_(model.decoder().size()),
           cross_(model.decoder().size()) {}
 
+    /// What it runs.
     const InferenceModel<T>& model() const { return *model_; }
+    /// What it runs on.
     const ThreadPool& pool() const { return pool_; }
 
     /// Runs the encoder on sentences that end in eos, and keeps what the decoder attends to. Throws shape_mismatch for
@@ -145,6 +155,7 @@ public:
             self_[i].start(encoded_, beam, layer.self_heads, layer.self.q.outputs());
         }
     }
+    /// Rows of each sentence, as given to start().
     std::size_t beam() const { return beam_; }
     /// Tokens fed to each row so far.
     std::size_t length() const { return steps_; }

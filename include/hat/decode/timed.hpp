@@ -22,7 +22,7 @@ struct ProbeOptions {
     std::size_t target_length = 30;  ///< decoder steps
     std::size_t beam = 5;            ///< decoder rows per sentence
     std::size_t batch = 1;           ///< sentences at once
-    std::size_t threads = 1;
+    std::size_t threads = 1;         ///< 0: one per hardware thread
 };
 
 /// One SubTransformer, ready to be timed by the reference's protocol (semantics, section 14), but as it runs in use:
@@ -47,7 +47,9 @@ public:
     LatencyProbe(const LatencyProbe&) = delete;  // the session refers to the model
     LatencyProbe& operator=(const LatencyProbe&) = delete;
 
+    /// What is timed.
     const ProbeOptions& options() const { return options_; }
+    /// The network that is timed.
     const InferenceModel<T>& model() const { return model_; }
 
     /// Runs the encoder once.

@@ -28,7 +28,7 @@ namespace hat {
 
 /// How to translate text.
 struct TranslateOptions {
-    BeamOptions search{};
+    BeamOptions search{};             ///< how each sentence is searched
     std::size_t threads = 1;          ///< 0: one per hardware thread; translations do not depend on it
     std::size_t batch_tokens = 1024;  ///< source tokens translated together: speed against memory
     std::size_t batch_sentences = 64;  ///< and at most so many sentences
@@ -99,7 +99,8 @@ private:
         : Translator(std::make_shared<const Weights<float>>(std::move(model.weights)), model.arch,
                      std::move(tokenizers), options, name) {
         const auto note = model.notes.find("tokenizers");
-        if (const std::string found = tokenizers_checksum(tokenizers_); note != model.notes.end() && note->second != found)
+        if (note == model.notes.end()) return;
+        if (const std::string found = tokenizers_checksum(tokenizers_); found != note->second)
             throw bad_file(name, "these tokenizers are not those of the model, or damaged: their checksum is " + found +
                                      ", expected " + note->second);
     }

@@ -51,6 +51,7 @@ inline std::uint32_t crc32(std::string_view bytes, std::uint32_t previous = 0) {
 /// in the same folder, which the destructor removes. Throws bad_file with the system's reason.
 class AtomicFile {
 public:
+    /// Opens a temporary file beside `path`.
     explicit AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
         static std::atomic<unsigned> counter{0};
         temporary_ = path_;
@@ -62,6 +63,7 @@ public:
     AtomicFile& operator=(const AtomicFile&) = delete;
     ~AtomicFile() { discard(); }
 
+    /// Appends bytes.
     void write(std::string_view bytes) {
         while (!bytes.empty()) {
             const ::ssize_t n = ::write(descriptor_, bytes.data(), bytes.size());

@@ -39,8 +39,11 @@ public:
         return table;
     }
 
+    /// Names of the columns, in file order.
     const std::vector<std::string>& columns() const { return columns_; }
+    /// Number of rows, without the header.
     std::size_t rows() const { return cells_.size(); }
+    /// The file's name.
     const std::string& file() const { return file_; }
 
     /// The position of a column, or columns().size() if there is none of this name.
@@ -57,6 +60,7 @@ public:
         return i;
     }
 
+    /// A cell as it stands in the file.
     const std::string& text(std::size_t row, std::size_t column) const { return cells_[row][column]; }
     /// The cell as a finite number. Throws bad_file.
     double number(std::size_t row, std::size_t column) const {

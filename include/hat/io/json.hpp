@@ -21,7 +21,7 @@
 
 namespace hat {
 
-using Json = nlohmann::json;
+using Json = nlohmann::json;  ///< any JSON value
 
 /// Parses `text`; `name` (a file) is what messages call it. Throws bad_file with line and column of a syntax error,
 /// and for a key that is given twice in one object.

@@ -222,8 +222,8 @@ inline int reference_sentence_length(const YamlConfig& config) {
     if (arch == "transformersuper_wmt_en_de" || arch == "transformersuper_wmt_en_fr") return wmt_sentence_length;
     if (arch == "transformersuper_iwslt_de_en") return iwslt_sentence_length;
     throw config.problem("arch",
-                         "transformersuper_wmt_en_de, transformersuper_wmt_en_fr or transformersuper_iwslt_de_en, which "
-                         "say how long sentences are (or give a length)");
+                         "transformersuper_wmt_en_de, transformersuper_wmt_en_fr or transformersuper_iwslt_de_en, "
+                         "which say how long sentences are (or give a length)");
 }
 
 /// Which vocabulary matrices are one.
@@ -431,36 +431,36 @@ inline CostOptions reference_cost_options(const YamlConfig& config, std::optiona
 
 /// The evolutionary search (configs/*/evo_search); defaults: the paper's.
 struct SearchRecipe {
-    int iterations = 30;
-    int population = 125;
-    int parents = 25;
-    int mutations = 50;
-    int crossovers = 50;
-    double mutation_probability = 0.3;
-    double latency_limit_ms = 0;
+    int iterations = 30;                ///< generations after the first
+    int population = 125;               ///< networks of the first generation
+    int parents = 25;                   ///< survivors of each generation
+    int mutations = 50;                 ///< children by mutation, per generation
+    int crossovers = 50;                ///< children by crossover, per generation
+    double mutation_probability = 0.3;  ///< of each entry of a gene
+    double latency_limit_ms = 0;        ///< milliseconds
     long validation_batches = -1;  ///< score on so many batches only; below 0: all
-    std::array<float, MeanFeatures::size> feature_norm = MeanFeatures{}.norm;
+    std::array<float, MeanFeatures::size> feature_norm = MeanFeatures{}.norm;  ///< what each feature is divided by
     double lat_norm = 1;                                    ///< milliseconds of a predicted 1
     std::string predictor_file, weights_file, output_file;  ///< empty: not given
 };
 
 /// The latency dataset to measure (configs/*/latency_dataset).
 struct LatencyDatasetRecipe {
-    std::string file;
-    int samples = 0;
+    std::string file;      ///< where the samples go
+    int samples = 0;       ///< networks to measure
     int iterations = 300;  ///< timed runs per sample
 };
 
 /// The latency predictor to fit (configs/*/latency_predictor).
 struct PredictorRecipe {
-    std::string dataset_file, predictor_file;
-    std::array<float, MeanFeatures::size> feature_norm = MeanFeatures{}.norm;
+    std::string dataset_file, predictor_file;  ///< samples to learn from; where the predictor goes
+    std::array<float, MeanFeatures::size> feature_norm = MeanFeatures{}.norm;  ///< what each feature is divided by
     double lat_norm = 1;  ///< milliseconds of a predicted 1
-    int hidden_width = 400;
+    int hidden_width = 400;  ///< neurons of each hidden layer
     int hidden_layers = 3;  ///< layers from hidden to hidden: one less than the network has
-    int steps = 5000;
-    int batch = 128;
-    double lr = 1e-5;
+    int steps = 5000;       ///< updates
+    int batch = 128;        ///< samples of each update
+    double lr = 1e-5;       ///< Adam's learning rate
 };
 
 namespace reference_detail {

@@ -27,80 +27,82 @@ inline constexpr double report_unknown = std::numeric_limits<double>::quiet_NaN(
 
 /// A named line of text, e.g. {"device", "..."}.
 struct ReportFact {
-    std::string name, value;
+    std::string name, value;  ///< as they are shown
     friend bool operator==(const ReportFact&, const ReportFact&) = default;
 };
 
 /// How long a stage of the run took.
 struct ReportStage {
-    std::string name;
-    double seconds = 0;
+    std::string name;    ///< as it is shown
+    double seconds = 0;  ///< how long it took
 };
 
 /// The losses of one training, in nats per token.
 struct ReportCurve {
+    /// One validation.
     struct Point {
-        double update = 0, train = report_unknown, valid = report_unknown;
+        double update = 0, train = report_unknown, valid = report_unknown;  ///< update number and losses
     };
-    std::string name;
-    std::vector<Point> points;
+    std::string name;           ///< as it is shown
+    std::vector<Point> points;  ///< by update
 };
 
 /// A latency that was predicted and measured.
 struct ReportPrediction {
-    double measured_ms = 0, predicted_ms = 0;
+    double measured_ms = 0, predicted_ms = 0;  ///< of one network, milliseconds
     bool held_out = false;  ///< the predictor had not seen it
 };
 
 /// One iteration of the search, over its population.
 struct ReportIteration {
-    double best_loss = report_unknown, mean_loss = report_unknown;
+    double best_loss = report_unknown, mean_loss = report_unknown;  ///< over the population
     double best_latency_ms = report_unknown;  ///< of the network with the best loss
 };
 
 /// The search and the latency of its winner.
 struct ReportSearch {
-    std::vector<ReportIteration> iterations;
+    std::vector<ReportIteration> iterations;  ///< from the first generation on
+    /// Milliseconds: asked for; of the winner.
     double limit_ms = report_unknown, predicted_ms = report_unknown, measured_ms = report_unknown;
 };
 
 /// An architecture to draw.
 struct ReportNetwork {
-    std::string name;
-    RuntimeArch arch;
+    std::string name;  ///< as it is shown
+    RuntimeArch arch;  ///< its shape
 };
 
 /// One line of the comparison; speed-ups are relative to the first one.
 struct ReportModel {
-    std::string name;
+    std::string name;                                                                     ///< as it is shown
     double bleu = report_unknown, bleu_low = report_unknown, bleu_high = report_unknown;  ///< 95 % interval
-    double chrf = report_unknown;
-    double latency_ms = report_unknown;
+    double chrf = report_unknown;                                                         ///< chrF2 on the test set
+    double latency_ms = report_unknown;                                                   ///< measured, milliseconds
     double params = report_unknown, flops = report_unknown;  ///< without embeddings and output layer
-    double file_bytes = report_unknown, file_bytes_4bit = report_unknown;
-    double bleu_4bit = report_unknown;
+    double file_bytes = report_unknown, file_bytes_4bit = report_unknown;  ///< of the model's file, fp32 and 4-bit
+    double bleu_4bit = report_unknown;                                     ///< BLEU of the 4-bit model
 };
 
 /// A sentence of the test set and its translations.
 struct ReportExample {
-    std::string source, reference;
+    std::string source, reference;         ///< the sentence and its given translation
     std::vector<ReportFact> translations;  ///< by model
 };
 
 /// Everything a report shows. Empty parts are left out.
 struct ReportData {
-    std::string title = "hat";
+    std::string title = "hat";           ///< heading of the page
     std::string summary;                 ///< one sentence: the result
     std::vector<ReportFact> provenance;  ///< device, seed, version, commands
     std::vector<ReportModel> models;     ///< the baseline first
-    std::vector<ReportNetwork> networks;
-    std::vector<ReportExample> examples;
-    ReportSearch search;
-    std::vector<ReportPrediction> predictions;
+    std::vector<ReportNetwork> networks;        ///< what is compared
+    std::vector<ReportExample> examples;        ///< translations to read
+    ReportSearch search;                        ///< how the winner was found
+    std::vector<ReportPrediction> predictions;  ///< what the scatter plot shows
     std::vector<ReportFact> prediction_facts;  ///< errors of the predictor on held-out rows
-    std::vector<ReportCurve> curves;
+    std::vector<ReportCurve> curves;           ///< one per training
     std::vector<ReportFact> data;  ///< where the text comes from, what was dropped
-    std::vector<ReportStage> stages;
+    std::vector<ReportStage> stages;  ///< in the order they ran
 };
 
 namespace detail {

@@ -26,8 +26,8 @@ namespace hat {
 
 /// One value of a configuration, with the place it was read from.
 struct ConfigNode {
-    enum class Kind { null, scalar, list, map };
-    Kind kind = Kind::map;
+    enum class Kind { null, scalar, list, map };  ///< what a value can be
+    Kind kind = Kind::map;                        ///< what this one is
     std::string scalar;             ///< the text of a scalar
     bool quoted = false;            ///< "5" is text, never a number
     std::string key;                ///< of a member of a map
@@ -89,7 +89,8 @@ public:
         try {
             documents = YAML::LoadAll(text);
         } catch (const YAML::Exception& e) {
-            throw bad_file(name, static_cast<std::size_t>(std::max(0, e.mark.line)) + 1, "not valid YAML: " + excerpt(e.msg, 200));
+            throw bad_file(name, static_cast<std::size_t>(std::max(0, e.mark.line)) + 1,
+                           "not valid YAML: " + excerpt(e.msg, 200));
         }
         if (documents.size() > 1) throw bad_file(name, "has several YAML documents, expected one");
         if (names_.empty())

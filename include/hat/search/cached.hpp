@@ -42,6 +42,7 @@ template <class F>
 class Cached {
 public:
     Cached() = default;
+    /// Remembers what `policy` answers.
     explicit Cached(F policy) : policy_(std::move(policy)) {}
 
     template <class A>
@@ -72,6 +73,7 @@ public:
         const std::lock_guard lock(memory_->mutex);
         return memory_->values.size();
     }
+    /// The policy that is asked for what is not known yet.
     const F& policy() const { return policy_; }
 
 private:

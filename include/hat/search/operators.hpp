@@ -15,6 +15,7 @@ namespace hat {
 
 /// Keeps the best; equal losses keep their order, so the survivors never depend on the standard library.
 struct Truncation {
+    /// Puts the `keep` best first in `order`.
     void operator()(std::span<const double> losses, std::span<std::size_t> order, std::size_t keep, Rng&) const {
         keep = std::min(keep, order.size());
         std::partial_sort(
@@ -27,6 +28,7 @@ struct Truncation {
 struct Tournament {
     std::size_t size = 2;  ///< contestants of each round; 1 is a random choice
 
+    /// Puts the winners of `keep` tournaments first in `order`.
     void operator()(std::span<const double> losses, std::span<std::size_t> order, std::size_t keep, Rng& rng) const {
         const auto better = [&](std::size_t a, std::size_t b) {
             return losses[a] < losses[b] || (!(losses[b] < losses[a]) && a < b);
@@ -46,8 +48,9 @@ struct Tournament {
 
 /// Replaces each entry with this probability by a random choice (which may be the same value, as in the reference).
 struct UniformMutation {
-    double probability = 0.3;
+    double probability = 0.3;  ///< of each entry
 
+    /// Changes `gene`, whose entries have `cardinality` choices.
     template <class Gene>
     void operator()(Gene& gene, const Gene& cardinality, Rng& rng) const {
         for (std::size_t i = 0; i < gene.size(); ++i)
@@ -58,8 +61,9 @@ struct UniformMutation {
 
 /// Takes each entry from the first parent with this probability, else from the second.
 struct UniformCrossover {
-    double first = 0.5;
+    double first = 0.5;  ///< probability that an entry is the first parent's
 
+    /// The child of two genes.
     template <class Gene>
     Gene operator()(const Gene& a, const Gene& b, Rng& rng) const {
         Gene child = b;
@@ -71,10 +75,10 @@ struct UniformCrossover {
 
 /// Base of a search policy that takes everything but space, latency and fitness from the paper.
 struct SearchDefaults {
-    Truncation selection;
-    UniformMutation mutation;
-    UniformCrossover crossover;
-    Serial executor;
+    Truncation selection;        ///< the best survive
+    UniformMutation mutation;    ///< entries are drawn anew
+    UniformCrossover crossover;  ///< entries come from either parent
+    Serial executor;             ///< networks are scored one after the other
 };
 
 static_assert(SelectionPolicy<Truncation> && SelectionPolicy<Tournament>);

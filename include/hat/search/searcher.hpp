@@ -70,17 +70,17 @@ struct Progress {
 /// A network the search has scored.
 template <class Gene>
 struct Scored {
-    Gene gene{};
+    Gene gene{};                                             ///< of the network
     double loss = std::numeric_limits<double>::quiet_NaN();  ///< NaN: not scored yet
-    Milliseconds latency{};
+    Milliseconds latency{};                                  ///< what the latency policy said
     friend bool operator==(const Scored&, const Scored&) = default;
 };
 
 /// A search between two generations: a plain value that can be copied, stored (search/state_file.hpp) and continued.
 template <class Gene>
 struct SearchState {
-    Budget budget;
-    std::uint64_t seed = 0;
+    Budget budget;                        ///< how large the search is
+    std::uint64_t seed = 0;               ///< it was started with
     std::uint64_t rng = 0;                ///< state of the search's random numbers
     std::vector<Scored<Gene>> networks;   ///< every network that was in a generation, in order of appearance
     std::vector<std::size_t> population;  ///< the current generation, as indices into `networks`
@@ -91,9 +91,9 @@ struct SearchState {
 /// The winner of a search.
 template <class A>
 struct Found {
-    A arch{};
-    double loss = 0;
-    Milliseconds latency{};
+    A arch{};                ///< the network
+    double loss = 0;         ///< what the fitness policy said
+    Milliseconds latency{};  ///< what the latency policy said
 };
 
 /// What remeasure() reports.

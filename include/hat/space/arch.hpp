@@ -20,7 +20,7 @@ enum class EmbeddingSharing {
 /// template arguments, are the same type.
 template <std::size_t MaxLayers>
 struct Stack {
-    static constexpr std::size_t max_layers = MaxLayers;
+    static constexpr std::size_t max_layers = MaxLayers;  ///< room in the lists
 
     int embed{};                               ///< embedding width of this side
     int layers{};                              ///< active layers
@@ -35,11 +35,11 @@ struct Stack {
 /// The phenotype: an ordinary run-time value that is also a structural type.
 template <std::size_t EncMax, std::size_t DecMax>
 struct Arch {
-    static constexpr std::size_t encoder_max = EncMax;
-    static constexpr std::size_t decoder_max = DecMax;
+    static constexpr std::size_t encoder_max = EncMax;  ///< room for encoder layers
+    static constexpr std::size_t decoder_max = DecMax;  ///< room for decoder layers
 
-    Stack<EncMax> encoder{};
-    Stack<DecMax> decoder{};
+    Stack<EncMax> encoder{};  ///< reads the source
+    Stack<DecMax> decoder{};  ///< writes the target
     friend constexpr bool operator==(const Arch&, const Arch&) = default;
 };
 

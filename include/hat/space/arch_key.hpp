@@ -33,6 +33,7 @@ ArchKey arch_key(const Arch<E, D>& a) {
 
 /// Hash of an ArchKey, equal on every platform.
 struct ArchKeyHash {
+    /// A hash of all its numbers.
     std::size_t operator()(const ArchKey& key) const {
         std::uint64_t h = key.size();
         for (const int v : key) h = mix64(h * 0x9E3779B97F4A7C15ULL + static_cast<std::uint64_t>(v) + 1);

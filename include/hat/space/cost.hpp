@@ -15,38 +15,39 @@ namespace hat {
 struct CostOptions {
     int source_length = 30;  ///< tokens of the source sentence
     int target_length = 30;  ///< tokens of the target sentence
-    std::size_t source_vocab = 32768;
-    std::size_t target_vocab = 32768;
-    EmbeddingSharing sharing = EmbeddingSharing::all;
+    std::size_t source_vocab = 32768;                  ///< ids of the source language
+    std::size_t target_vocab = 32768;                  ///< ids of the target language
+    EmbeddingSharing sharing = EmbeddingSharing::all;  ///< which vocabulary matrices are one
     bool encoder_pre_norm = false;  ///< pre-norm adds one layer norm after the stack
-    bool decoder_pre_norm = false;
+    bool decoder_pre_norm = false;  ///< the same for the decoder
     bool decoder_final_norm = true;  ///< pre-norm only
 };
 
 /// Parameters and operations of one part of a network.
 struct StageCost {
-    std::uint64_t params = 0;
-    std::uint64_t flops = 0;
+    std::uint64_t params = 0;  ///< weights and biases
+    std::uint64_t flops = 0;   ///< of one sentence
 };
 
 /// What one network costs. `params` and `flops` follow the reference's published tables: no embeddings, no output
 /// layer; `flops` is twice the multiply-adds, layer-norm outputs and scalings of one full forward pass of one sentence.
 struct Cost {
-    std::uint64_t params = 0;
-    std::uint64_t flops = 0;
+    std::uint64_t params = 0;            ///< of the layers
+    std::uint64_t flops = 0;             ///< of the layers, and of scaling the embeddings
     std::uint64_t embedding_params = 0;  ///< all vocabulary matrices
     std::uint64_t total_params = 0;      ///< everything a model file stores
     std::uint64_t output_flops = 0;      ///< the output layer, which `flops` leaves out
     std::uint64_t bytes_fp32 = 0;        ///< tensor data of a model file: 4 bytes per parameter
     std::uint64_t bytes_4bit = 0;        ///< the same with 4-bit matrices, see quantized_bytes()
+    /// The parts of `params` and `flops`.
     StageCost encoder_attention, encoder_ffn, decoder_self_attention, cross_attention, decoder_ffn;
     StageCost embedding;  ///< FLOPs: scaling the embeddings. Its parameters count in embedding_params, not in params.
 };
 
 /// The largest widths, lengths and vocabularies whose costs are counted: with them, no sum exceeds 64 bits.
 inline constexpr int most_width = 1 << 18;
-inline constexpr int most_sentence_length = 1 << 16;
-inline constexpr std::size_t most_vocab = std::size_t{1} << 24;
+inline constexpr int most_sentence_length = 1 << 16;             ///< tokens
+inline constexpr std::size_t most_vocab = std::size_t{1} << 24;  ///< ids
 
 namespace detail {
 /// Throws invalid_value for sizes out of range, whose costs would overflow unseen.

@@ -17,9 +17,11 @@ namespace hat {
 /// A natural number of any size, with the few operations that counting networks needs.
 class BigCount {
 public:
+    /// Any 64-bit number.
     BigCount(std::uint64_t value = 0) {
         for (; value != 0; value >>= 32) limbs_.push_back(static_cast<std::uint32_t>(value));
     }
+    /// Adds exactly.
     BigCount& operator+=(const BigCount& o) {
         limbs_.resize(std::max(limbs_.size(), o.limbs_.size()) + 1);
         std::uint64_t carry = 0;
@@ -42,6 +44,7 @@ public:
         trim();
         return *this;
     }
+    /// Multiplies exactly.
     BigCount& operator*=(std::uint32_t factor) {
         std::uint64_t carry = 0;
         for (auto& limb : limbs_) {

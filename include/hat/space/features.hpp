@@ -23,7 +23,7 @@ constexpr std::array<float, N> divided(const std::array<double, N>& features, co
 /// The paper's ten features (semantics, section 15): widths, depths and means over the active layers; the attention
 /// span counts 1, 2 or 3 encoder layers. Two networks with equal means look equal to it.
 struct MeanFeatures {
-    static constexpr std::size_t size = 10;
+    static constexpr std::size_t size = 10;  ///< numbers per network
 
     /// The columns of the reference's latency datasets, in order.
     static constexpr std::array<std::string_view, size> names{"encoder_embed_dim",
@@ -59,6 +59,7 @@ struct MeanFeatures {
     constexpr std::array<float, size> normalized(const std::array<double, size>& raw_features) const {
         return detail::divided(raw_features, norm);
     }
+    /// What the predictor sees of a network.
     template <std::size_t E, std::size_t D>
     constexpr std::array<float, size> operator()(const Arch<E, D>& a) const {
         return normalized(raw(a));
@@ -69,8 +70,9 @@ struct MeanFeatures {
 /// measurements where the ten means and an MLP need hundreds. They are depths, widths, total heads and spans, and the
 /// multiply-adds per token of projections, feed-forward blocks and memory (key/value) projections.
 struct OperationFeatures {
-    static constexpr std::size_t size = 13;
+    static constexpr std::size_t size = 13;  ///< numbers per network
 
+    /// What each number is.
     static constexpr std::array<std::string_view, size> names{
         "encoder_layers",      "encoder_embed",   "encoder_projection", "encoder_ffn", "encoder_heads",
         "decoder_layers",      "decoder_embed",   "decoder_projection", "decoder_ffn", "decoder_self_heads",
@@ -80,6 +82,7 @@ struct OperationFeatures {
     std::array<float, size> norm{6,  640, 6 * 512 * 640, 6 * 3072 * 640, 48, 6, 640, 6 * 512 * 640, 6 * 3072 * 640, 48,
                                  48, 18,  18 * 512 * 640};
 
+    /// Features before they are divided by `norm`.
     template <std::size_t E, std::size_t D>
     static constexpr std::array<double, size> raw(const Arch<E, D>& a) {
         const auto& e = a.encoder;
@@ -105,6 +108,7 @@ struct OperationFeatures {
     constexpr std::array<float, size> normalized(const std::array<double, size>& raw_features) const {
         return detail::divided(raw_features, norm);
     }
+    /// What the predictor sees of a network.
     template <std::size_t E, std::size_t D>
     constexpr std::array<float, size> operator()(const Arch<E, D>& a) const {
         return normalized(raw(a));

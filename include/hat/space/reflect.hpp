@@ -15,8 +15,8 @@ namespace hat {
 /// A data member: its name and where it lies.
 template <class Owner, class T>
 struct Field {
-    std::string_view name;
-    T Owner::*member;
+    std::string_view name;  ///< as messages call it
+    T Owner::*member;       ///< where it is
 };
 
 /// Makes a Field.

@@ -86,7 +86,7 @@ constexpr void for_each_axis(Axes& axes, F&& f) {
 
 /// One entry of a gene: the axis it chooses from and where the choice goes.
 struct GeneSite {
-    std::string_view axis;
+    std::string_view axis;  ///< its name
     int layer;     ///< -1: a property of the whole encoder or decoder
     bool decoder;  ///< which side
     bool in_gene;  ///< false: the one choice of a fixed qkv width, which takes no entry
@@ -199,9 +199,10 @@ class Space {
     static_assert(fault != detail::AxisFault::Kind::heads, "hat::Space: heads must divide qkv");
 
 public:
-    using Arch = typename detail::SpaceTypes<Axes>::Arch;
-    using Gene = typename detail::SpaceTypes<Axes>::Gene;
+    using Arch = typename detail::SpaceTypes<Axes>::Arch;  ///< a network of the space
+    using Gene = typename detail::SpaceTypes<Axes>::Gene;  ///< a network as choices, one per entry
 
+    /// A space whose axes are known when compiling.
     constexpr Space() requires StaticAxes<Axes>
     = default;
 
@@ -231,6 +232,7 @@ public:
         }
     }
 
+    /// The choices of every size.
     constexpr const Axes& axes() const { return axes_; }
 
     /// The one place that knows the gene's layout (the reference's, semantics section 13; elastic qkv widths follow

@@ -78,18 +78,18 @@ inline std::string tokenize_13a(std::string_view text) {
 
 /// How BLEU is counted; the defaults are sacreBLEU's.
 struct BleuOptions {
-    enum class Tokenizer { v13a, none };
+    enum class Tokenizer { v13a, none };               ///< how words are cut
     enum class Smoothing { exp, none, floor, add_k };  ///< Chen and Cherry (2014), methods 3, none, 1, 2
-    Tokenizer tokenizer = Tokenizer::v13a;
-    Smoothing smoothing = Smoothing::exp;
+    Tokenizer tokenizer = Tokenizer::v13a;             ///< mteval-v13a's rules, or text that is tokenised already
+    Smoothing smoothing = Smoothing::exp;              ///< of precisions that are zero
     std::optional<double> smooth_value{};  ///< of floor (0.1 when not given) and add_k (1)
-    bool lowercase = false;
+    bool lowercase = false;                ///< ignore case
     bool effective_order = false;  ///< leave out the orders a (short) text has no n-grams of; for single sentences
 };
 
 /// A BLEU score and the numbers it is made of; index n - 1 holds the n-grams' ones.
 struct BleuScore {
-    static constexpr std::size_t order = 4;
+    static constexpr std::size_t order = 4;       ///< longest n-gram
     double score = 0;                             ///< 0 .. 100
     double brevity_penalty = 1;                   ///< 0 .. 1
     std::array<double, order> precisions{};       ///< 0 .. 100, after smoothing
@@ -97,6 +97,7 @@ struct BleuScore {
     std::array<std::int64_t, order> totals{};     ///< the hypotheses' n-grams
     std::int64_t sys_length = 0, ref_length = 0;  ///< tokens
 
+    /// Length of the translations over that of the references.
     double ratio() const {
         return ref_length != 0 ? static_cast<double>(sys_length) / static_cast<double>(ref_length) : 0.0;
     }
@@ -113,7 +114,7 @@ struct BleuScore {
 
 /// The metric: counts of one sentence, and the score of summed counts.
 struct Bleu {
-    BleuOptions options{};
+    BleuOptions options{};  ///< how it is computed
 
     /// Hypothesis length, reference length, matches of order 1 to 4, hypothesis n-grams of order 1 to 4.
     using Stats = std::array<std::int64_t, 2 + 2 * BleuScore::order>;
@@ -133,6 +134,7 @@ struct Bleu {
         return stats;
     }
 
+    /// Everything that is printed, from the sums of some sentences.
     BleuScore result(const Stats& stats) const {
         using Smoothing = BleuOptions::Smoothing;
         BleuScore out;
@@ -173,6 +175,7 @@ struct Bleu {
         out.score = out.brevity_penalty * std::exp(logs / static_cast<double>(used));
         return out;
     }
+    /// BLEU, 0 to 100, from the sums of some sentences.
     double score(const Stats& stats) const { return result(stats).score; }
 
     /// What a reader needs to repeat the number: sacreBLEU's signature with hat's version.

@@ -20,11 +20,11 @@ namespace hat {
 /// chrF2: character n-grams of order 1 to 6, recall counted twice as much as precision, white space left out,
 /// precision and recall averaged over the orders both sides have. `word_order` 2 makes it chrF2++.
 struct Chrf {
-    static constexpr std::size_t char_order = 6, max_word_order = 2;
-    static constexpr double beta = 2.0;
+    static constexpr std::size_t char_order = 6, max_word_order = 2;  ///< longest n-grams of characters and words
+    static constexpr double beta = 2.0;                               ///< recall counts so many times precision
 
     std::size_t word_order = 0;  ///< 0, 1 or 2
-    bool lowercase = false;
+    bool lowercase = false;      ///< ignore case
 
     /// Per order, characters first: n-grams of the hypothesis, of the reference, common ones.
     using Stats = std::array<std::int64_t, 3 * (char_order + max_word_order)>;
@@ -45,6 +45,7 @@ struct Chrf {
         return stats;
     }
 
+    /// The chrF, 0 to 100, from the sums of some sentences.
     double score(const Stats& stats) const {
         double precision = 0.0, recall = 0.0;
         std::size_t orders = 0;

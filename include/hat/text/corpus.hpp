@@ -19,7 +19,8 @@ namespace hat {
 
 /// Sentences that translate each other: source[i] and target[i].
 struct ParallelText {
-    std::vector<std::string> source, target;
+    std::vector<std::string> source, target;  ///< line i translates line i
+    /// Number of pairs.
     std::size_t size() const { return source.size(); }
 };
 
@@ -36,6 +37,7 @@ inline ParallelText pair_lines(std::vector<std::string> source, std::vector<std:
 
 /// The default length of a sentence: its words between white space.
 struct CountWords {
+    /// Words between white space.
     std::size_t operator()(std::string_view sentence) const { return split_words(sentence).size(); }
 };
 
@@ -49,18 +51,21 @@ struct FilterOptions {
 
 /// What filter() dropped: each pair counts once, under the first reason that holds in this order.
 struct FilterReport {
-    enum Reason : std::size_t { empty_side, too_short, too_long, ratio, copy, duplicate };
+    enum Reason : std::size_t { empty_side, too_short, too_long, ratio, copy, duplicate };  ///< why a pair is dropped
+    /// The reasons as they are shown.
     static constexpr std::array<std::string_view, 6> names{"empty side", "too short",       "too long",
                                                            "ratio",      "source = target", "duplicate"};
-    static constexpr std::size_t examples = 5;
+    static constexpr std::size_t examples = 5;  ///< kept of each reason
+    /// The pairs dropped for one reason.
     struct Dropped {
-        std::size_t count = 0;
+        std::size_t count = 0;                 ///< how many
         std::vector<std::size_t> first_lines;  ///< line numbers from 1, at most `examples`
     };
 
-    std::size_t read = 0, kept = 0;
-    std::array<Dropped, names.size()> reasons{};
+    std::size_t read = 0, kept = 0;               ///< pairs before and after
+    std::array<Dropped, names.size()> reasons{};  ///< by Reason
 
+    /// Pairs that were left out.
     std::size_t dropped() const { return read - kept; }
     /// One line with the totals, then one for each reason that occurred.
     std::string text() const {
@@ -77,8 +82,8 @@ struct FilterReport {
 
 /// The pairs that passed, in order, and the report.
 struct Filtered {
-    ParallelText text;
-    FilterReport report;
+    ParallelText text;    ///< what is left
+    FilterReport report;  ///< what was left out
 };
 
 namespace detail {

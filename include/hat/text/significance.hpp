@@ -20,6 +20,7 @@ struct ScoreInterval {
     double score = 0;          ///< of the corpus itself
     double mean = 0;           ///< over the resamples
     double low = 0, high = 0;  ///< the 2.5 % and 97.5 % quantiles
+    /// Half of the interval's width: score +- this.
     double half_width() const { return 0.5 * (high - low); }
 };
 

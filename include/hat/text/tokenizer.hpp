@@ -26,10 +26,13 @@ concept Tokenizer = requires(const T& t, std::string_view text, std::span<const 
 
 /// For text that is tokenised already: words between white space, looked up in a vocabulary.
 struct WhitespaceTokenizer {
-    Vocabulary vocabulary;
+    Vocabulary vocabulary;  ///< words and their ids
 
+    /// Ids of the words of a text, without bos and eos.
     std::vector<std::int32_t> encode(std::string_view text) const { return vocabulary.encode(split_words(text)); }
+    /// The words with spaces between them.
     std::string decode(std::span<const std::int32_t> ids) const { return vocabulary.decode(ids); }
+    /// Number of ids, special tokens included.
     std::size_t vocabulary_size() const { return vocabulary.size(); }
 };
 

@@ -48,6 +48,7 @@ inline void validate(const AdamOptions& o) {
 template <class T>
 class Adam {
 public:
+    /// Moments of zero for weights of this layout. Throws invalid_value naming an impossible option.
     Adam(std::shared_ptr<const WeightLayout> layout, AdamOptions options = {}, ThreadPool pool = ThreadPool(1))
         : first(layout), second(layout), steps(layout->tensors().size()), options_(options), pool_(std::move(pool)) {
         validate(options_);
@@ -59,6 +60,7 @@ public:
     Weights<T> first, second;          ///< moments of gradient and squared gradient
     std::vector<std::uint64_t> steps;  ///< updates each tensor has seen
 
+    /// How it updates.
     const AdamOptions& options() const { return options_; }
 
     /// The norm of scale * gradient over the active tensors; sums in double, in one order. Throws not_finite with the

@@ -19,20 +19,22 @@ namespace hat {
 
 /// How Batches cuts. Lengths are tokens and include eos. Batches are ragged, so only real tokens count.
 struct BatchOptions {
-    enum class TooLong { error, drop };
+    enum class TooLong { error, drop };  ///< what happens to a pair longer than max_tokens
     std::size_t max_tokens = 4096;  ///< in a batch, per side
     std::size_t max_sentences = 0;  ///< in a batch; 0: no limit
     std::size_t max_length = 0;     ///< of a sentence, per side; 0: max_tokens
-    TooLong too_long = TooLong::error;
-    std::uint64_t seed = 1;
+    TooLong too_long = TooLong::error;  ///< refuse the corpus, or leave such pairs out
+    std::uint64_t seed = 1;             ///< of the shuffling
 };
 
 /// The batches of one epoch, as sentence numbers: plan[i] lists those of batch i.
 struct BatchPlan {
-    std::vector<std::size_t> sentences;
-    std::vector<std::size_t> offsets{0};
+    std::vector<std::size_t> sentences;   ///< indices of pairs, batch after batch
+    std::vector<std::size_t> offsets{0};  ///< where each batch begins, and where the last one ends
 
+    /// Number of batches.
     std::size_t size() const { return offsets.size() - 1; }
+    /// The pairs of batch `i`.
     std::span<const std::size_t> operator[](std::size_t i) const {
         return {sentences.data() + offsets[i], offsets[i + 1] - offsets[i]};
     }
@@ -104,7 +106,9 @@ public:
         return out;
     }
 
+    /// All source sentences, also those that are dropped.
     const Ragged& source() const { return source_; }
+    /// All target sentences, also those that are dropped.
     const Ragged& target() const { return target_; }
     /// How many sentences the epochs hold.
     std::size_t sentences() const { return kept_.size(); }

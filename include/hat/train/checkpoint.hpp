@@ -45,7 +45,7 @@ struct TokenLoss {
 
 /// One validation, for curves.
 struct HistoryEntry {
-    std::uint64_t update = 0, epoch = 0;
+    std::uint64_t update = 0, epoch = 0;       ///< completed ones
     double lr = 0, seconds = 0;                ///< the rate of the last update; training time so far
     TokenLoss train{};                         ///< mean since the validation before
     std::map<std::string, TokenLoss> valid{};  ///< by name of the validated architecture
@@ -63,7 +63,7 @@ struct TrainingState {
     double seconds = 0;                ///< training time, all sessions
     double loss_sum = 0, nll_sum = 0;  ///< since the last validation
     std::uint64_t tokens = 0;          ///< target tokens since the last validation
-    std::vector<HistoryEntry> history{};
+    std::vector<HistoryEntry> history{};  ///< all validations, oldest first
 };
 
 namespace detail {
@@ -262,7 +262,8 @@ private:
         std::vector<std::string> found;
         std::error_code ignored;
         for (const auto& entry : std::filesystem::directory_iterator(path_, ignored))
-            if (const auto name = entry.path().filename().string(); name.starts_with(planned) || name.starts_with(pause))
+            if (const auto name = entry.path().filename().string();
+                name.starts_with(planned) || name.starts_with(pause))
                 found.push_back(name);
         std::sort(found.begin(), found.end(),
                   [](const auto& a, const auto& b) { return update_of(a) < update_of(b); });

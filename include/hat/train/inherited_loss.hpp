@@ -20,11 +20,13 @@ namespace hat {
 /// batches and working memory; the weights are the caller's and must outlive them.
 class InheritedLoss {
 public:
+    /// Keeps a reference to the SuperTransformer's weights.
     InheritedLoss(const Weights<float>& weights, std::vector<Batch> validation, double label_smoothing = 0.1)
         : shared_(std::make_shared<Shared>(weights, std::move(validation), label_smoothing)) {
         if (shared_->validation.empty()) throw invalid_value("hat::InheritedLoss: there is no validation batch");
     }
 
+    /// The validation loss of a SubTransformer with inherited weights.
     template <std::size_t E, std::size_t D>
     double operator()(const Arch<E, D>& arch) const {
         auto model = shared_->borrow();

@@ -28,6 +28,7 @@ enum class SampleOver {
 template <SampledSpace S>
 class UniformSampler {
 public:
+    /// Draws from `space`.
     explicit UniformSampler(S space, std::uint64_t seed = 1, SampleOver over = SampleOver::genes)
         : space_(std::move(space)), seed_(seed), over_(over) {
         if (over == SampleOver::networks && !draws_networks)

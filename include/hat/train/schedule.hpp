@@ -19,6 +19,7 @@ struct InverseSquareRootSchedule {
     std::uint64_t warmup = 4000;  ///< updates
     double warmup_init = -1;      ///< rate of the first update; negative: 0 with a warm-up, else lr
 
+    /// The rate after so many updates.
     double operator()(std::uint64_t updates) const {
         const double w = static_cast<double>(warmup), n = static_cast<double>(updates);
         const double init = warmup_init >= 0 ? warmup_init : warmup > 0 ? 0.0 : lr;
@@ -40,6 +41,7 @@ struct CosineSchedule {
     double period_factor = 1;       ///< the reference's --t-mult
     double shrink = 1;              ///< the reference's --lr-shrink, factor of both rates from period to period
 
+    /// The rate after so many updates.
     double operator()(std::uint64_t updates) const {
         const double init = warmup_init >= 0 ? warmup_init : min_lr, n = static_cast<double>(updates);
         if (updates < warmup) return init + n * ((max_lr - init) / static_cast<double>(warmup));
@@ -63,9 +65,10 @@ struct CosineSchedule {
 
 /// Linear warm-up to `lr` (the first update already gets lr / warmup), then constant.
 struct FixedSchedule {
-    double lr = 1e-3;
+    double lr = 1e-3;          ///< the rate after the warmup
     std::uint64_t warmup = 0;  ///< updates
 
+    /// The rate after so many updates.
     double operator()(std::uint64_t updates) const {
         return updates < warmup ? lr * static_cast<double>(updates + 1) / static_cast<double>(warmup) : lr;
     }

@@ -57,15 +57,15 @@ inline std::vector<Batch> batches_in_order(const Batches& corpus) {
 
 /// A network whose validation loss is watched.
 struct ValidationArch {
-    std::string name;
-    RuntimeArch arch;
+    std::string name;  ///< e.g. "largest"
+    RuntimeArch arch;  ///< the network
 };
 
 /// What is trained, on what, and on which networks it is validated.
 struct TrainingTask {
     std::function<RuntimeArch(std::uint64_t updates)>
         arch;  ///< the network of an update: a UniformSampler, or a constant
-    BatchSource batches;
+    BatchSource batches;            ///< what it is trained on
     std::vector<Batch> validation;  ///< may be empty: then there is no best checkpoint and no early stopping
     /// The last one decides which checkpoint is best and when to stop early; the reference validates the largest, then
     /// the smallest SubTransformer. The first one is what checkpoints name as their network.
@@ -96,12 +96,12 @@ TrainingTask super_task(Sampler sampler, const RuntimeArch& largest, const Runti
 
 /// How to train. At least one of max_updates, max_epochs, max_seconds and patience must say when to end.
 struct TrainerOptions {
-    AdamOptions adam{};
-    Schedule schedule = InverseSquareRootSchedule{};
-    double label_smoothing = 0.1;
+    AdamOptions adam{};                               ///< the optimiser
+    Schedule schedule = InverseSquareRootSchedule{};  ///< of the learning rate
+    double label_smoothing = 0.1;                     ///< share of the probability spread over all words
     double dropout = 0.3;  ///< scaled to the sampled width (semantics, section 6)
-    double attention_dropout = 0;
-    double activation_dropout = 0;
+    double attention_dropout = 0;   ///< of attention weights
+    double activation_dropout = 0;  ///< inside the FFN
     std::size_t update_freq = 1;    ///< batches per update; they share one network, their gradients are summed
     std::uint64_t seed = 1;         ///< of dropout
     std::uint64_t max_updates = 0;  ///< 0: no limit
@@ -118,24 +118,25 @@ struct TrainerOptions {
 
 /// One update, for progress bars.
 struct TrainingProgress {
-    std::uint64_t update = 0, max_updates = 0, epoch = 0;
+    std::uint64_t update = 0, max_updates = 0, epoch = 0;  ///< completed ones, and their limit
     TokenLoss loss;  ///< of this update's batches
-    double lr = 0;
+    double lr = 0;   ///< of this update
     double gradient_norm = 0;            ///< before clipping
     double tokens_per_second = 0;        ///< target tokens, mean of this session's updates
     double seconds = 0;                  ///< all sessions
     std::optional<double> seconds_left;  ///< until max_updates or max_seconds, whichever comes first
     RuntimeArch arch;                    ///< the network of this update
 
+    /// e to the nll of this update.
     double perplexity() const { return std::exp(loss.nll); }
 };
 
 /// Callbacks; each may be empty. They run on the training thread.
 struct TrainingObserver {
-    std::function<void(const TrainingState&)> resumed{};
-    std::function<void(const TrainingProgress&)> updated{};
-    std::function<void(const HistoryEntry&, bool is_best)> validated{};
-    std::function<void(const std::filesystem::path&)> saved{};
+    std::function<void(const TrainingState&)> resumed{};                 ///< a checkpoint was found
+    std::function<void(const TrainingProgress&)> updated{};              ///< after every update
+    std::function<void(const HistoryEntry&, bool is_best)> validated{};  ///< after every validation
+    std::function<void(const std::filesystem::path&)> saved{};           ///< after every checkpoint, with its folder
 };
 
 /// Why training ended.
@@ -143,8 +144,8 @@ enum class TrainingEnd { max_updates, max_epochs, max_seconds, patience, stopped
 
 /// What a training came to. The weights are the caller's; the best ones are in the folder's best checkpoint.
 struct TrainingResult {
-    TrainingEnd end = TrainingEnd::max_updates;
-    TrainingState state;
+    TrainingEnd end = TrainingEnd::max_updates;  ///< why
+    TrainingState state;                         ///< where it ended
 };
 
 /// Trains weights in place. Given a folder with a checkpoint it goes on from there: weights are bit-identical to those
@@ -164,8 +165,8 @@ public:
     }
 
     /// Trains until an end is reached, from the weights as they are or from the folder's checkpoint. Throws not_finite,
-    /// naming update and tensor, when loss, gradient or weights are no numbers: the last checkpoint is then intact. Throws
-    /// bad_file when a checkpoint cannot be read or written.
+    /// naming update and tensor, when loss, gradient or weights are no numbers: the last checkpoint is then intact.
+    /// Throws bad_file when a checkpoint cannot be read or written.
     TrainingResult run(const TrainingObserver& observer = {}) {
         const auto started = Clock::now();
         state_ = {};
