@@ -19,7 +19,8 @@ void* allocate(std::size_t n, std::size_t alignment) {
 }
 }  // namespace
 
-// every allocation of this program is counted
+// every allocation of this program is counted; g++ does not always see that what free() gets is from aligned_alloc()
+#pragma GCC diagnostic ignored "-Wmismatched-new-delete"
 void* operator new(std::size_t n) { return allocate(n, alignof(std::max_align_t)); }
 void* operator new[](std::size_t n) { return allocate(n, alignof(std::max_align_t)); }
 void* operator new(std::size_t n, std::align_val_t a) { return allocate(n, static_cast<std::size_t>(a)); }

@@ -50,13 +50,13 @@ void run_all(const Options& o) {
     if (!o.from.empty()) project.forget_from(o.from);
     run_stage(project, stage_named("data"));
     const auto seconds = estimate(project);
+    if (!seconds.empty()) project.say("what is left, estimated from short trials on this machine:");
     double total = 0;
-    project.say("what is left, estimated from short trials on this machine:");
     for (const auto& [name, s] : seconds) {
         project.say("  " + name + std::string(12 - std::min<std::size_t>(11, name.size()), ' ') + duration_text(s));
         total += s;
     }
-    project.say("  all         " + duration_text(total));
+    project.say(seconds.empty() ? "everything is finished already" : "  all         " + duration_text(total));
     if (o.estimate_only) return;
     for (const Stage& stage : stages()) run_stage(project, stage);
 }

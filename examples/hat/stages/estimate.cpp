@@ -1,73 +1,131 @@
 // What each stage will cost, from short trials on this machine.
 
+#include <algorithm>
 #include <chrono>
+#include <functional>
+#include <hat/latency/mlp.hpp>
 #include <hat/model/elastic.hpp>
+#include <hat/quant/kmeans.hpp>
+#include <hat/space/features.hpp>
 #include <hat/train/batching.hpp>
+#include <span>
 #include <stages/measuring.hpp>
 
 namespace hat::cli {
+namespace {
+
+// Seconds of a call: the median of some, after a first one that fills caches and allocates.
+template <class F>
+double seconds_of(F&& f) {
+    std::vector<double> times;
+    const auto start = std::chrono::steady_clock::now();
+    const auto now = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
+    f();
+    const double warm = now();
+    for (double before = warm; times.empty() || before - warm < 0.2;) {
+        f();
+        const double after = now();
+        times.push_back(after - before);
+        before = after;
+    }
+    const auto middle = times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2);
+    std::nth_element(times.begin(), middle, times.end());
+    return *middle;
+}
+
+// The predictor's fit, from a few steps on rows of the right size.
+double fit_seconds(const Settings& s, const ThreadPool& pool) {
+    if (s.predictor == "linear") return 0;
+    MlpOptions options = s.predictor == "mlp-paper" ? MlpOptions::paper() : MlpOptions{};
+    // without progress on rows it has not seen the mlp's training ends: usually after a third of its steps
+    const double steps = static_cast<double>(options.steps) / (options.validation > 0 ? 3 : 1);
+    options.steps = 5;
+    options.validation = 0;
+    const std::size_t rows = s.latency_samples * 4 / 5;
+    std::vector<float> x(rows * OperationFeatures::size), y(rows);
+    Rng rng(1);
+    for (auto* values : {&x, &y})
+        for (float& v : *values) v = static_cast<float>(rng.uniform());
+    return seconds_of([&] { Mlp(options).fit(x, y, pool); }) / 5 * steps;
+}
+
+}  // namespace
 
 std::vector<std::pair<std::string, double>> estimate(const Project& project) {
-    using Clock = std::chrono::steady_clock;
-    const auto seconds_of = [](auto&& f) {
-        const auto start = Clock::now();
-        f();
-        return std::chrono::duration<double>(Clock::now() - start).count();
-    };
     const Settings& s = project.settings;
-    Weights<float> weights(project.model_config()), gradient(weights.shared_layout());
-    weights.initialize(1);
-    auto corpus = project.corpus("train"), valid = project.corpus("valid"), test = project.corpus("test");
-    const Batches batches(std::move(corpus.source), std::move(corpus.target),
-                          {.max_tokens = static_cast<std::size_t>(s.super_recipe.max_tokens), .too_long = BatchOptions::TooLong::drop});
-    const BatchPlan plan = batches.epoch(0);
+    std::vector<std::string> left;
+    for (const Stage& stage : stages())
+        if (!project.finished(stage.name, stage_identity(s, stage.name))) left.push_back(stage.name);
+    if (left.empty()) return {};
+    const auto is_left = [&](const std::string& name) { return std::find(left.begin(), left.end(), name) != left.end(); };
     const RuntimeArch largest = to_runtime(s.space().largest()), smallest = to_runtime(s.space().smallest());
-    ElasticTransformer<float> model(weights, project.pool), alone(weights);
-    const auto update = [&](const RuntimeArch& arch) {  // the second batch: the first one also allocates
-        const auto once = [&](std::size_t i) {
-            (void)model.loss_and_gradient(arch, batches.batch(plan, i % plan.size()), {.dropout = s.super_recipe.dropout}, gradient);
-        };
-        once(0);
-        return seconds_of([&] { once(1); });
-    };
-    const double big = update(largest), small = update(smallest), optimizer = 0.05 * big;
-    auto big_probe = make_probe(weights, largest, s), small_probe = make_probe(weights, smallest, s);
-    const auto latency = [&](Probe& p) {
+    Weights<float> weights(project.model_config());
+    weights.initialize(1);
+    const auto valid = project.corpus("valid"), test = project.corpus("test");
+    const double threads = static_cast<double>(project.pool.threads());
+
+    // Latencies. The search is drawn to its limit: that is what its networks cost of the largest one.
+    const auto latency = [&](const RuntimeArch& arch) {
+        Probe probe = make_probe(weights, arch, s);
         return seconds_of([&] {
-            p.encode();
-            p.decode();
+            probe.encode();
+            probe.decode();
         });
     };
-    const double slow = latency(big_probe), fast = latency(small_probe);
-    const auto score = [&](const RuntimeArch& arch) {
-        const Batch batch = batches.batch(plan, 0);
-        (void)alone.loss(arch, batch, 0.1);
-        const double t = seconds_of([&] { (void)alone.loss(arch, batch, 0.1); });
-        return t / static_cast<double>(batch.target_tokens());
-    };
-    const double sentences = static_cast<double>(s.search_sentences ? std::min(s.search_sentences, valid.source.size()) : valid.source.size());
-    const double tokens = static_cast<double>(valid.target.tokens.size()) * sentences / static_cast<double>(valid.target.size());
-    const double networks = static_cast<double>(s.search.population) +
-                            static_cast<double>(s.search.iterations) * static_cast<double>(s.search.mutations + s.search.crossovers);
-    const double threads = static_cast<double>(project.pool.threads());
-    const auto freq = [](const TrainingRecipe& r) { return static_cast<double>(r.update_freq) * static_cast<double>(r.max_updates); };
-    const double runs = static_cast<double>(s.latency_repeats) + 5;
-    const double translate = static_cast<double>(test.source.size()) * slow;
+    const double slow = latency(largest), fast = latency(smallest);
+    const double limit = s.search.latency_limit_ms > 0 ? s.search.latency_limit_ms / 1000 / slow : s.latency_fraction;
+    const double share = std::min(1.0, std::max(limit, fast / slow));
+    const double runs = static_cast<double>(s.latency_repeats + meter_options(s).warmup);
+    const double reference = static_cast<double>(meter_options(s).reference_repeats + 1) * slow;
 
-    std::vector<std::pair<std::string, double>> all{
-        {"super", freq(s.super_recipe) * (0.5 * (big + small) + optimizer)},
-        {"measure", static_cast<double>(s.latency_samples) * (runs * 0.5 * (slow + fast) + 6 * slow)},
-        {"predict", s.predictor == "linear" ? 0.1 : 15.0},
-        {"search", networks * tokens * 0.5 * (score(largest) + score(smallest)) / threads},
-        {"winner", freq(s.sub_recipe) * (0.5 * (big + small) + optimizer)},
-        {"baseline", freq(s.sub_recipe) * (big + optimizer)},
-        {"quantize", 5.0},
-        {"evaluate", 4 * translate},
-        {"report", 0.5}};
-    std::vector<std::pair<std::string, double>> left;
-    for (auto& [name, seconds] : all)
-        if (!project.finished(name, stage_identity(s, name))) left.emplace_back(name, seconds);
-    return left;
+    // losses of the validation set
+    const Batches batches(valid.source, valid.target, {.max_tokens = 4096, .too_long = BatchOptions::TooLong::drop});
+    const Batch batch = batches.batch(batches.in_order(), 0);
+    const double part = static_cast<double>(valid.target.tokens.size()) / static_cast<double>(batch.target_tokens());
+    const auto validation = [&](const RuntimeArch& arch) {  // by one thread
+        ElasticTransformer<float> model(weights);
+        return part * seconds_of([&] { (void)model.loss(arch, batch, 0.1); });
+    };
+    const double slow_loss = validation(largest), fast_loss = validation(smallest);
+    const auto validations = [&](const TrainingRecipe& r) {
+        if (s.validate_every > 0) return static_cast<double>(r.max_updates) / static_cast<double>(s.validate_every);
+        const Json& train = project.require("data").at("results").at("train");
+        const double tokens = std::max(train.at("source_tokens").get<double>(), train.at("target_tokens").get<double>());
+        return static_cast<double>(r.max_updates) * r.update_freq * r.max_tokens / tokens;
+    };
+    const auto training = [&](const TrainingRecipe& r, double update, double loss) {
+        return static_cast<double>(r.max_updates) * update + validations(r) * loss / threads;
+    };
+
+    const double sentences = static_cast<double>(valid.source.size());
+    const double scored = s.search_sentences ? std::min(1.0, static_cast<double>(s.search_sentences) / sentences) : 1;
+    // many networks come back in later generations, about two fifths in the quickstart's 30
+    const double networks = s.search.population + 0.6 * s.search.iterations * (s.search.mutations + s.search.crossovers);
+    const double candidate = runs * 0.5 * (slow + fast) + reference;
+    const double translation = static_cast<double>(test.target.tokens.size()) / static_cast<double>(s.latency_length) * slow *
+                               static_cast<double>(s.beam) / static_cast<double>(s.latency_beam);
+    const auto some = weights.values().first(std::min<std::size_t>(weights.values().size(), 100000));
+    const auto parts = static_cast<double>(weights.values().size()) / static_cast<double>(some.size());
+    const double baseline = is_left("winner") || is_left("baseline")
+                                ? training(s.sub_recipe, time_update(project, largest), slow_loss)
+                                : 0;
+
+    const std::pair<std::string, std::function<double()>> all[] = {
+        {"data", [] { return 0.0; }},
+        {"super", [&] { return training(s.super_recipe, time_super_update(project), slow_loss + fast_loss); }},
+        {"measure", [&] { return static_cast<double>(s.latency_samples) * candidate; }},
+        {"predict", [&] { return fit_seconds(s, project.pool); }},
+        {"search", [&] { return networks * scored * share * slow_loss / threads; }},
+        {"winner", [&] { return share * baseline; }},
+        {"baseline", [&] { return baseline; }},
+        {"quantize",
+         [&] { return (1 + share) * parts * seconds_of([&] { (void)kmeans(some, std::size_t{1} << s.bits); }) / threads; }},
+        {"evaluate", [&] { return (2 + 3 * share) * translation + 10 * candidate; }},
+        {"report", [] { return 0.0; }}};
+    std::vector<std::pair<std::string, double>> out;
+    for (const auto& [name, seconds] : all)
+        if (is_left(name)) out.emplace_back(name, seconds());
+    return out;
 }
 
 }  // namespace hat::cli

@@ -102,7 +102,11 @@ std::string settings_difference(const JsonView& before, const Json& now);
 // Runs one stage unless it is finished. Returns false if it was.
 bool run_stage(Project& project, const Stage& stage);
 
-// Seconds each stage will take on this machine, from short trials; needs the data stage.
+// Seconds of one update of the SuperTransformer's training, or of a network's from scratch, from a second or so of it.
+double time_super_update(const Project& project);
+double time_update(const Project& project, const RuntimeArch& arch);
+
+// Seconds each stage that is left will take on this machine, from short trials; needs the data stage.
 std::vector<std::pair<std::string, double>> estimate(const Project& project);
 
 }  // namespace hat::cli

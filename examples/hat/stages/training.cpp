@@ -1,5 +1,6 @@
 // The three trainings: the SuperTransformer, the winner and the baseline.
 
+#include <atomic>
 #include <hat/io/atomic_file.hpp>
 #include <hat/model/extract.hpp>
 #include <hat/train/average.hpp>
@@ -13,22 +14,49 @@
 namespace hat::cli {
 namespace {
 
-struct TrainingData {
-    BatchSource train;
-    std::vector<Batch> validation;
+// Weights before the first update, and what to train them on.
+struct Training {
+    Weights<float> weights;
+    TrainingTask task;
+    TrainingRecipe recipe;
+    std::size_t dropped = 0;  // sentence pairs that are too long for a batch
 };
 
-TrainingData training_data(const Project& project, const TrainingRecipe& recipe) {
+Training training(const Project& project, Weights<float> weights, const TrainingRecipe& recipe,
+                  const std::function<TrainingTask(BatchSource, std::vector<Batch>)>& make_task) {
     auto train = project.corpus("train"), valid = project.corpus("valid");
     const auto tokens = static_cast<std::size_t>(recipe.max_tokens);
-    Batches batches(std::move(train.source), std::move(train.target),
-                    {.max_tokens = tokens, .too_long = BatchOptions::TooLong::drop, .seed = project.settings.seed});
-    if (!batches.dropped().empty())
-        project.say("notice: " + std::to_string(batches.dropped().size()) + " training pairs are longer than max-tokens, " +
-                    std::to_string(tokens) + ", and are left out");
+    const auto batches = std::make_shared<const Batches>(
+        std::move(train.source), std::move(train.target),
+        BatchOptions{.max_tokens = tokens, .too_long = BatchOptions::TooLong::drop, .seed = project.settings.seed});
     const Batches validation(std::move(valid.source), std::move(valid.target),
                              {.max_tokens = std::max<std::size_t>(tokens, 4096), .too_long = BatchOptions::TooLong::drop});
-    return {batch_source(std::make_shared<const Batches>(std::move(batches))), batches_in_order(validation)};
+    return {std::move(weights), make_task(batch_source(batches), batches_in_order(validation)), recipe, batches->dropped().size()};
+}
+
+Training super_training(const Project& project) {
+    const Settings& s = project.settings;
+    Weights<float> weights(project.model_config());
+    weights.initialize(derive_seed(s.seed, 1));
+    return training(project, std::move(weights), s.super_recipe, [&](BatchSource batches, std::vector<Batch> validation) {
+        return super_task(UniformSampler<RuntimeSpace>(s.space(), derive_seed(s.seed, 3),
+                                                       s.sample_over == "genes" ? SampleOver::genes : SampleOver::networks),
+                          to_runtime(s.space().largest()), to_runtime(s.space().smallest()), std::move(batches),
+                          std::move(validation), {{"sample-over", s.sample_over}, {"choices", space_json(s.space())}});
+    });
+}
+
+Training training_from_scratch(const Project& project, const RuntimeArch& arch) {
+    // its own memory, as if cut out of the SuperTransformer
+    TransformerConfig config = project.model_config();
+    config.encoder_super_embed = config.super_encoder_embed();
+    config.decoder_super_embed = config.super_decoder_embed();
+    config.shape = canonical(arch);
+    Weights<float> weights(config);
+    weights.initialize(derive_seed(project.settings.seed, 2));
+    return training(project, std::move(weights), project.settings.sub_recipe, [&](BatchSource batches, std::vector<Batch> validation) {
+        return fixed_task(arch, std::move(batches), std::move(validation));
+    });
 }
 
 // What the batches are: checkpoints of a training on others are not resumed.
@@ -50,10 +78,12 @@ Json history_json(const TrainingState& state) {
 }
 
 // Trains until its end and writes a model folder, tokenizers included; resumes what it finds there.
-Json train(const Project& project, const std::string& name, Weights<float>& weights, const RuntimeArch& arch,
-           const TrainingRecipe& recipe, const std::function<TrainingTask(BatchSource, std::vector<Batch>)>& make_task) {
+Json train(const Project& project, const std::string& name, const RuntimeArch& arch, Training what) {
     const Settings& s = project.settings;
-    TrainingData data = training_data(project, recipe);
+    const TrainingRecipe& recipe = what.recipe;
+    if (what.dropped != 0)
+        project.say("notice: " + std::to_string(what.dropped) + " training pairs are longer than max-tokens, " +
+                    std::to_string(recipe.max_tokens) + ", and are left out");
     TrainerOptions options = trainer_options(recipe);
     options.folder = project.folder / name;
     options.validate_every = s.validate_every;
@@ -74,9 +104,8 @@ Json train(const Project& project, const std::string& name, Weights<float>& weig
         for (const auto& [network, loss] : h.valid) text += ", valid " + network + " nll " + fixed(loss.nll, 3);
         project.say(text + (best ? " (best)" : ""));
     };
-    TrainingTask task = make_task(std::move(data.train), std::move(data.validation));
-    task.identity["data"] = data_identity(project, recipe);
-    Trainer trainer(weights, std::move(task), options, project.pool);
+    what.task.identity["data"] = data_identity(project, recipe);
+    Trainer trainer(what.weights, std::move(what.task), options, project.pool);
     const TrainingResult result = trainer.run(observer);
     if (result.end == TrainingEnd::stopped)
         throw interrupted(name + " stopped after update " + std::to_string(result.state.update) +
@@ -99,38 +128,43 @@ Json train(const Project& project, const std::string& name, Weights<float>& weig
             {"history", history_json(result.state)}};
 }
 
-Json train_from_scratch(const Project& project, const std::string& name, const RuntimeArch& arch) {
-    // its own memory, as if cut out of the SuperTransformer
-    TransformerConfig config = project.model_config();
-    config.encoder_super_embed = config.super_encoder_embed();
-    config.decoder_super_embed = config.super_decoder_embed();
-    config.shape = canonical(arch);
-    Weights<float> weights(config);
-    weights.initialize(derive_seed(project.settings.seed, 2));
-    return train(project, name, weights, arch, project.settings.sub_recipe, [&](BatchSource batches, std::vector<Batch> validation) {
-        return fixed_task(arch, std::move(batches), std::move(validation));
-    });
+// Seconds of an update, from a second or so of training.
+double time_updates(const Project& project, Training what) {
+    TrainerOptions options = trainer_options(what.recipe);
+    std::atomic<bool> enough{false};
+    options.stop = &enough;
+    what.task.validation.clear();
+    Trainer trainer(what.weights, std::move(what.task), options, project.pool);
+    std::uint64_t updates = 0;
+    double first = 0, last = 0;  // the first update also allocates
+    TrainingObserver observer;
+    observer.updated = [&](const TrainingProgress& p) {
+        if (updates++ == 0) first = p.seconds;
+        last = p.seconds;
+        enough = last - first >= 1 || stop_requested;
+    };
+    trainer.run(observer);
+    return updates > 1 ? (last - first) / static_cast<double>(updates - 1) : last;
 }
 
 }  // namespace
 
-Json run_super(const Project& project) {
-    const Settings& s = project.settings;
-    Weights<float> weights(project.model_config());
-    weights.initialize(derive_seed(s.seed, 1));
-    const RuntimeArch largest = to_runtime(s.space().largest());
-    return train(project, "super", weights, largest, s.super_recipe, [&](BatchSource batches, std::vector<Batch> validation) {
-        return super_task(UniformSampler<RuntimeSpace>(s.space(), derive_seed(s.seed, 3),
-                                                       s.sample_over == "genes" ? SampleOver::genes : SampleOver::networks),
-                          largest, to_runtime(s.space().smallest()), std::move(batches), std::move(validation),
-                          {{"sample-over", s.sample_over}, {"choices", space_json(s.space())}});
-    });
+double time_super_update(const Project& project) { return time_updates(project, super_training(project)); }
+double time_update(const Project& project, const RuntimeArch& arch) {
+    return time_updates(project, training_from_scratch(project, arch));
 }
 
-Json run_winner(const Project& project) { return train_from_scratch(project, "winner", project.winner()); }
+Json run_super(const Project& project) {
+    return train(project, "super", to_runtime(project.settings.space().largest()), super_training(project));
+}
+
+Json run_winner(const Project& project) {
+    return train(project, "winner", project.winner(), training_from_scratch(project, project.winner()));
+}
 
 Json run_baseline(const Project& project) {
-    return train_from_scratch(project, "baseline", to_runtime(project.settings.space().largest()));
+    const RuntimeArch largest = to_runtime(project.settings.space().largest());
+    return train(project, "baseline", largest, training_from_scratch(project, largest));
 }
 
 }  // namespace hat::cli
