@@ -106,7 +106,8 @@ TEST_CASE("pauses are there to go on from: they are neither averaged nor do they
     CHECK(!std::filesystem::exists(folder / "pause_00000003"));
     Training(1, 10).save(checkpoints);
     pause(11);
-    CHECK(checkpoints.latest() == pause(12));
+    const auto newest = pause(12);
+    CHECK(checkpoints.latest() == newest);
     CHECK(averaged() == "update_00000005 update_00000010 ");
     CHECK(hat_test::count_files(folder.path) == 4);  // 5, 10, the pause, latest
     CHECK(Training().load(checkpoints).update == 12);
