@@ -24,16 +24,10 @@ void add_common(CLI::App& command, Options& o) {
     add_quiet(command, o);
 }
 
-const Stage& stage_named(const std::string& name) {
-    for (const Stage& s : stages())
-        if (s.name == name) return s;
-    throw invalid_value("there is no stage '" + name + "'");
-}
-
 void run_one(const Options& o, const std::vector<std::string>& names) {
     Project project(read_settings(o.configs), o.dir, o.threads, o.quiet);
     for (const auto& name : names)
-        if (!run_stage(project, stage_named(name))) project.say(name + " is finished already");
+        if (!run_stage(project, find_stage(name))) project.say(name + " is finished already");
 }
 
 void add_stage(CLI::App& app, const std::string& name, const std::string& help, const std::string& footer,
@@ -48,7 +42,7 @@ void add_stage(CLI::App& app, const std::string& name, const std::string& help, 
 void run_all(const Options& o) {
     Project project(read_settings(o.configs), o.dir, o.threads, o.quiet);
     if (!o.from.empty()) project.forget_from(o.from);
-    run_stage(project, stage_named("data"));
+    run_stage(project, find_stage("data"));
     const auto seconds = estimate(project);
     if (!seconds.empty()) project.say("what is left, estimated from short trials on this machine:");
     double total = 0;

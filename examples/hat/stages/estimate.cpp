@@ -36,7 +36,7 @@ double seconds_of(F&& f) {
 // The predictor's fit, from a few steps on rows of the right size.
 double fit_seconds(const Settings& s, const ThreadPool& pool) {
     if (s.predictor == "linear") return 0;
-    MlpOptions options = s.predictor == "mlp-paper" ? MlpOptions::paper() : MlpOptions{};
+    MlpOptions options = s.predictor == "mlp-paper" ? s.predictor_options.paper : s.predictor_options.mlp;
     // without progress on rows it has not seen the mlp's training ends: usually after a third of its steps
     const double steps = static_cast<double>(options.steps) / (options.validation > 0 ? 3 : 1);
     options.steps = 5;
@@ -89,8 +89,8 @@ std::vector<std::pair<std::string, double>> estimate(const Project& project) {
     const double slow_loss = validation(largest), fast_loss = validation(smallest);
     const auto validations = [&](const TrainingRecipe& r) {
         if (s.validate_every > 0) return static_cast<double>(r.max_updates) / static_cast<double>(s.validate_every);
-        const Json& train = project.require("data").at("results").at("train");
-        const double tokens = std::max(train.at("source_tokens").get<double>(), train.at("target_tokens").get<double>());
+        const JsonView train = project.results("data")["train"];
+        const double tokens = std::max(train.get<double>("source_tokens"), train.get<double>("target_tokens"));
         return static_cast<double>(r.max_updates) * r.update_freq * r.max_tokens / tokens;
     };
     const auto training = [&](const TrainingRecipe& r, double update, double loss) {

@@ -1,6 +1,6 @@
 #include <chrono>
 #include <csignal>
-#include <hat/io/atomic_file.hpp>
+#include <hat/decode/tokenizers.hpp>
 #include <hat/io/safetensors.hpp>
 #include <hat/train/checkpoint.hpp>
 #include <iostream>
@@ -69,11 +69,11 @@ Project::Corpus Project::corpus(const std::string& part) const {
     return {side("source"), side("target")};
 }
 
-void Project::copy_tokenizers(const std::filesystem::path& model) const {
+std::string Project::copy_tokenizers(const std::filesystem::path& model) const {
+    const TokenizerPair tokenizers = load_tokenizers(folder / "data");
     std::filesystem::create_directories(model);
-    for (const auto& entry : std::filesystem::directory_iterator(folder / "data"))
-        if (const auto name = entry.path().filename().string(); name.ends_with(".spm") || name.ends_with(".dict.txt"))
-            write_file_atomically(model / name, read_file(entry.path()));
+    save_tokenizers(model, tokenizers);
+    return tokenizers_checksum(tokenizers);
 }
 
 TransformerConfig Project::model_config() const {

@@ -40,8 +40,8 @@ public:
     std::filesystem::path model_folder(const std::string& stage) const { return folder / stage / "model"; }
     std::filesystem::path quantized_file(const std::string& stage) const { return folder / stage / "quantized" / "model.hatq"; }
     std::filesystem::path super_model() const { return model_folder("super") / "model.safetensors"; }
-    // Puts the tokenizers of the data stage beside a model.
-    void copy_tokenizers(const std::filesystem::path& model) const;
+    // Puts the tokenizers of the data stage beside a model; returns their checksum, for the model's note "tokenizers".
+    std::string copy_tokenizers(const std::filesystem::path& model) const;
 
     // A line for people on standard error, unless quiet.
     void say(const std::string& text) const;

@@ -17,7 +17,7 @@ Json run_quantize(const Project& project) {
         for (const auto& e : quantization_report(model.weights, quantized)) worst = std::max(worst, e.relative);
         const auto file = project.quantized_file(name);
         project.copy_tokenizers(file.parent_path());
-        save_quantized(file, quantized, {{"stage", name}});
+        save_quantized(file, quantized, model.notes);
         const auto before = std::filesystem::file_size(original), after = std::filesystem::file_size(file);
         project.say(name + ": " + bytes_text(before) + " to " + bytes_text(after) + ", " +
                     fixed(static_cast<double>(before) / static_cast<double>(after), 2) + " times smaller; largest relative error of a matrix " +

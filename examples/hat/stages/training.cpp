@@ -26,6 +26,12 @@ Training training(const Project& project, Weights<float> weights, const Training
                   const std::function<TrainingTask(BatchSource, std::vector<Batch>)>& make_task) {
     auto train = project.corpus("train"), valid = project.corpus("valid");
     const auto tokens = static_cast<std::size_t>(recipe.max_tokens);
+    bool some = false;
+    for (std::size_t i = 0; i < train.source.size() && !some; ++i)
+        some = std::max(train.source[i].size(), train.target[i].size()) <= tokens;
+    if (!some)
+        throw bad_config("max-tokens is " + std::to_string(tokens) + ", and every training pair of " +
+                         project.settings.train.source.string() + " has more tokens on a side, so no batch can be made");
     const auto batches = std::make_shared<const Batches>(
         std::move(train.source), std::move(train.target),
         BatchOptions{.max_tokens = tokens, .too_long = BatchOptions::TooLong::drop, .seed = project.settings.seed});
@@ -118,9 +124,12 @@ Json train(const Project& project, const std::string& name, const RuntimeArch& a
                             : std::vector{CheckpointFolder::weights_file(checkpoints.has_best() ? checkpoints.best() : checkpoints.latest())};
     const Model averaged = average_models(chosen);
     const auto model = project.model_folder(name);
-    project.copy_tokenizers(model);
+    const std::string tokenizers = project.copy_tokenizers(model);
     save_model(model / "model.safetensors", averaged.weights, arch,
-               {{"stage", name}, {"updates", std::to_string(result.state.update)}, {"seed", std::to_string(s.seed)}});
+               {{"stage", name},
+                {"updates", std::to_string(result.state.update)},
+                {"seed", std::to_string(s.seed)},
+                {"tokenizers", tokenizers}});
     return {{"updates", result.state.update},
             {"seconds", result.state.seconds},
             {"best_update", result.state.best_update},
