@@ -38,11 +38,11 @@ inline const std::vector<std::string> predictor_names{"mlp", "mlp-paper", "linea
 /// How a predictor is made.
 struct PredictorOptions {
     std::string model = "mlp";
-    int qkv = 512;                 ///< width of q, k and v where the rows do not say
-    MlpOptions mlp{};              ///< of "mlp"
+    int qkv = 512;                           ///< width of q, k and v where the rows do not say
+    MlpOptions mlp{};                        ///< of "mlp"
     MlpOptions paper = MlpOptions::paper();  ///< of "mlp-paper"
-    MeanFeatures mean_features{};  ///< norms of the paper's features
-    Milliseconds unit{0};          ///< of "mlp-paper": the reference's lat-norm; 0: the rows' mean
+    MeanFeatures mean_features{};            ///< norms of the paper's features
+    Milliseconds unit{0};                    ///< of "mlp-paper": the reference's lat-norm; 0: the rows' mean
     std::uint64_t seed = 1;
 };
 

@@ -69,7 +69,8 @@ TEST_CASE("cost counts a qkv width of each layer") {
     const std::string file = (folder / "sub.yml").string(), more = (folder / "more.yml").string();
     hat::write_file_atomically(file, network);
     hat::write_file_atomically(more, "decoder-qkv-dim-all-subtransformer: [4]\n");
-    const Outcome fixed = run_hat({"cost", "--config", file}), elastic = run_hat({"cost", "--config", file, "--config", more});
+    const Outcome fixed = run_hat({"cost", "--config", file}),
+                  elastic = run_hat({"cost", "--config", file, "--config", more});
     REQUIRE(elastic.status == 0);
     const hat::Json wide = hat::parse_json(fixed.out, "stdout"), narrow = hat::parse_json(elastic.out, "stdout");
     // two attentions: 3 x (4 x 4 + 4) + 4 x 4 fewer each
@@ -79,8 +80,9 @@ TEST_CASE("cost counts a qkv width of each layer") {
     hat::write_file_atomically(more, "decoder-qkv-dim-all-subtransformer: [6]\n");
     const Outcome bad = run_hat({"cost", "--config", file, "--config", more, "--quiet"});
     CHECK(bad.status == 1);
-    CHECK(bad.err == "hat: error: " + file + ":13: key 'decoder-ende-attention-heads-all-subtransformer': found 4 heads, expected a "
-                     "divisor of the qkv-dim 6 of layer 0\n");
+    CHECK(bad.err == "hat: error: " + file +
+                         ":13: key 'decoder-ende-attention-heads-all-subtransformer': found 4 heads, expected a "
+                         "divisor of the qkv-dim 6 of layer 0\n");
 }
 
 TEST_CASE("cost with a length needs no 'arch'") {
@@ -111,8 +113,9 @@ TEST_CASE("cost refuses what it cannot use, with file, line and key") {
         return network.substr(0, at) + network.substr(network.find('\n', at) + 1);
     };
     CHECK(contains(error_of(without("qkv-dim")), "key 'qkv-dim' is missing"));
-    CHECK(contains(error_of(without("arch:")), "key 'arch' is missing, which says how long sentences are; expected it "
-                                               "or --length"));
+    CHECK(contains(error_of(without("arch:")),
+                   "key 'arch' is missing, which says how long sentences are; expected it "
+                   "or --length"));
     CHECK(contains(error_of(network + "qkv-dim: 16\n"), ":15: duplicate key 'qkv-dim'"));
     CHECK(contains(error_of(network + "qkv-dum: 16\n"), ":15: unknown key 'qkv-dum', did you mean 'qkv-dim'?"));
     CHECK(contains(error_of(without("qkv-dim") + "qkv-dim: wide\n"), ":14: key 'qkv-dim' is 'wide'"));

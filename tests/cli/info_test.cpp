@@ -15,8 +15,8 @@ TEST_CASE("the program tells its version, helps, and refuses bad command lines w
     CHECK(run_hat({"--version"}).out == std::string("hat ") + hat::version + "\n");
     const Outcome help = run_hat({"--help"});
     CHECK(help.status == 0);
-    for (const std::string command : {"run", "data", "train", "measure", "search", "translate", "predict", "score",
-                                      "quantize", "cost", "info"}) {
+    for (const std::string command :
+         {"run", "data", "train", "measure", "search", "translate", "predict", "score", "quantize", "cost", "info"}) {
         CAPTURE(command);
         CHECK(contains(help.out, "\n  " + command + " "));
         const Outcome one = run_hat({command, "--help"});
@@ -158,8 +158,8 @@ TEST_CASE("quantize writes a smaller folder that info can read") {
     CHECK(contains(missing.err, "model.safetensors: cannot be read"));
     const Outcome twice = run_hat({"quantize", "--model", from, "--out", from});
     CHECK(twice.status == 1);
-    CHECK(twice.err == "hat: error: " + from +
-                           ": holds model.safetensors already, expected a folder without a model (--out)\n");
+    CHECK(twice.err ==
+          "hat: error: " + from + ": holds model.safetensors already, expected a folder without a model (--out)\n");
     CHECK(!std::filesystem::exists(folder / "model" / "model.hatq"));
 
     const std::vector<std::string> fine{"quantize", "--model", from, "--out", to, "--bits", "8", "--group-rows", "1"};

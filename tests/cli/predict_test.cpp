@@ -84,10 +84,12 @@ TEST_CASE("predict fits, judges on 200 held-out rows, saves, and the file predic
     for (auto& row : means.rows) row.arch.clear();
     means.save(folder / "means.csv");
     const std::string file = (folder / "means.safetensors").string();
-    REQUIRE(run_hat({"predict", "--fit", (folder / "means.csv").string(), "--steps", "100", "--save", file}).status == 0);
+    REQUIRE(run_hat({"predict", "--fit", (folder / "means.csv").string(), "--steps", "100", "--save", file}).status ==
+            0);
     CHECK(contains(run_hat({"info", file}).out, "decoder_arbitrary_ende_attn_avg"));
     const Outcome ask = run_hat({"predict", "--load", file, "--config", config});
-    CHECK(hat::parse_json(ask.out, "stdout").at("latency_ms").get<double>() == doctest::Approx(network_ms).epsilon(0.1));
+    CHECK(hat::parse_json(ask.out, "stdout").at("latency_ms").get<double>() ==
+          doctest::Approx(network_ms).epsilon(0.1));
     const auto output = [&](const std::string& seed) {
         return run_hat({"predict", "--fit", data, "--train-rows", "50", "--model", "linear", "--seed", seed}).out;
     };

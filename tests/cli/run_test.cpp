@@ -132,7 +132,8 @@ TEST_CASE("run goes from text to a report and usable models, and does nothing tw
     CHECK(hat::load_json(tiny.dir + "/state.json") == state);
 
     for (const char* model : {"/winner/model", "/baseline/model", "/winner/quantized"}) {
-        const Outcome translation = run_hat({"translate", "--model", tiny.dir + model, "--input", (tiny.folder / "test.en").string()});
+        const Outcome translation =
+            run_hat({"translate", "--model", tiny.dir + model, "--input", (tiny.folder / "test.en").string()});
         INFO(translation.err);
         CHECK(translation.status == 0);
         CHECK(std::count(translation.out.begin(), translation.out.end(), '\n') == 20);
@@ -140,17 +141,21 @@ TEST_CASE("run goes from text to a report and usable models, and does nothing tw
 
     // other settings are refused, with the stage and the difference
     hat::write_file_atomically(tiny.folder / "other.yml", "vocab-size: 280\n");
-    const Outcome other = run_hat({"run", "--config", tiny.config, "--config", (tiny.folder / "other.yml").string(), "--dir", tiny.dir});
+    const Outcome other =
+        run_hat({"run", "--config", tiny.config, "--config", (tiny.folder / "other.yml").string(), "--dir", tiny.dir});
     CHECK(other.status == 1);
-    CHECK(contains(other.err, "stage 'data' was made with other settings: 'vocab-size' was 300, now is 280; use another --dir, "
-                             "or 'hat run --from data' makes it again"));
+    CHECK(contains(other.err,
+                   "stage 'data' was made with other settings: 'vocab-size' was 300, now is 280; use another --dir, "
+                   "or 'hat run --from data' makes it again"));
     CHECK(hat::load_json(tiny.dir + "/state.json") == state);
 
     // a file that is gone is noticed, and any stage can be made again
     std::filesystem::remove(tiny.dir + "/winner/model/model.safetensors");
     const Outcome gone = tiny.hat("run");
     CHECK(gone.status == 1);
-    CHECK(contains(gone.err, "/winner/model/model.safetensors: is missing, though stage 'winner' is finished; 'hat run --from winner'"));
+    CHECK(contains(
+        gone.err,
+        "/winner/model/model.safetensors: is missing, though stage 'winner' is finished; 'hat run --from winner'"));
     const Outcome remade = tiny.hat("run", {"--from", "data"});
     INFO(remade.err);
     CHECK(remade.status == 0);
@@ -198,12 +203,13 @@ TEST_CASE("the qkv width may be elastic, from the measurements to the model, and
     for (const auto& tensor : winner.weights.layout().tensors()) params += tensor.size;
     const hat::Json evaluated = hat::load_json(tiny.dir + "/state.json").at("stages").at("evaluate").at("results");
     CHECK(evaluated.at("models").at("winner").at("total_params") == params);
-    const Outcome translation =
-        run_hat({"translate", "--model", tiny.dir + "/winner/quantized", "--input", (tiny.folder / "test.en").string()});
+    const Outcome translation = run_hat(
+        {"translate", "--model", tiny.dir + "/winner/quantized", "--input", (tiny.folder / "test.en").string()});
     CHECK(translation.status == 0);
     const Outcome other = tiny.hat("run");
     CHECK(other.status == 1);
-    CHECK(contains(other.err, "stage 'super' was made with other settings: 'decoder-normalize-before' was true, now is false"));
+    CHECK(contains(other.err,
+                   "stage 'super' was made with other settings: 'decoder-normalize-before' was true, now is false"));
 }
 
 TEST_CASE("the same seed trains the same SuperTransformer, for any number of threads") {
@@ -226,7 +232,9 @@ TEST_CASE("a checkpoint of a training on other text is refused") {
     REQUIRE(tiny.hat("data").status == 0);
     const Outcome run = tiny.hat("train");
     CHECK(run.status == 1);
-    CHECK(contains(run.err, "/run/super/update_00000030/state.json: this is a checkpoint of another data: data.train is \"crc32 "));
+    CHECK(contains(
+        run.err,
+        "/run/super/update_00000030/state.json: this is a checkpoint of another data: data.train is \"crc32 "));
     REQUIRE(tiny.hat("run", {"--from", "super", "--estimate"}).status == 0);  // forgets it
     CHECK(tiny.hat("train").status == 0);
 }
@@ -241,16 +249,19 @@ TEST_CASE("what a stage finished under other settings, or on other text, is not 
         CHECK(run.status == 1);
         CHECK(contains(run.err, message));
     };
-    refused("search", "latency-length: 6", "stage 'measure' was made with other settings: 'latency-length' was 5, now is 6");
+    refused("search", "latency-length: 6",
+            "stage 'measure' was made with other settings: 'latency-length' was 5, now is 6");
     refused("search", "max-ratio: 2", "stage 'data' was made with other settings: 'max-ratio' was 3.0, now is 2.0");
     refused("train", "max-length: 100", "stage 'data' was made with other settings: 'max-length' was 250, now is 100");
     refused("train", "share-all-embeddings: False\nshare-decoder-input-output-embed: True\njoint-vocab: True",
             "'share-all-embeddings' was true, now is false");
-    for (const char* line : {"encoder-normalize-before: True", "decoder-normalize-before: True", "no-decoder-final-norm: True",
-                             "vocab-original-scaling: True", "adam-eps: 1e-6", "adam-betas: [0.9, 0.9]", "patience: 3",
-                             "validate-every: 15", "average-checkpoints: 2", "sample-over: networks", "max-tokens: 400"}) {
+    for (const char* line :
+         {"encoder-normalize-before: True", "decoder-normalize-before: True", "no-decoder-final-norm: True",
+          "vocab-original-scaling: True", "adam-eps: 1e-6", "adam-betas: [0.9, 0.9]", "patience: 3",
+          "validate-every: 15", "average-checkpoints: 2", "sample-over: networks", "max-tokens: 400"}) {
         const std::string text = line;
-        refused("train", text, "stage 'super' was made with other settings: '" + text.substr(0, text.find(':')) + "' was ");
+        refused("train", text,
+                "stage 'super' was made with other settings: '" + text.substr(0, text.find(':')) + "' was ");
     }
 
     // as if the measurements had been stopped
@@ -260,7 +271,8 @@ TEST_CASE("what a stage finished under other settings, or on other text, is not 
     hat::save_json(state, unfinished);
     for (const char* line : {"latency-length: 6", "latency-beam: 3", "latency-threads: 2", "latiter: 3"}) {
         const std::string text = line;
-        refused("measure", text, "/latency.csv: was measured with other settings: '" + text.substr(0, text.find(':')) + "' was ");
+        refused("measure", text,
+                "/latency.csv: was measured with other settings: '" + text.substr(0, text.find(':')) + "' was ");
     }
     CHECK(contains(tiny.hat("measure").err, "resumed with 20 measurements"));
 
@@ -336,26 +348,30 @@ TEST_CASE("Ctrl-C ends a stage at once when it has nothing to save") {
 
 TEST_CASE("text that is tokenised already: words are the vocabulary, from the text to the model") {
     const TinyRun tiny;
-    const Outcome run = tiny.with("tokenizer: whitespace\npredictor: mlp\nhidden-dim: 8\nhidden-layer-num: 1\ntrain-steps: 5\n"
-                                  "bsz: 4\nfeature-dim: 10\nvalid-cnt-max: 1\nencoder-layer-num-subtransformer: 1\nlat-norm: 200",
-                                  "run");
+    const Outcome run = tiny.with(
+        "tokenizer: whitespace\npredictor: mlp\nhidden-dim: 8\nhidden-layer-num: 1\ntrain-steps: 5\n"
+        "bsz: 4\nfeature-dim: 10\nvalid-cnt-max: 1\nencoder-layer-num-subtransformer: 1\nlat-norm: 200",
+        "run");
     INFO(run.err);
     REQUIRE(run.status == 0);
-    CHECK(contains(run.err, "keys without a meaning here are skipped: feature-dim, encoder-layer-num-subtransformer, lat-norm"));
+    CHECK(contains(run.err,
+                   "keys without a meaning here are skipped: feature-dim, encoder-layer-num-subtransformer, lat-norm"));
     CHECK(std::filesystem::file_size(tiny.dir + "/predictor.safetensors") < 20000);  // 8 wide, not 400
     CHECK(std::filesystem::exists(tiny.dir + "/winner/model/joint.dict.txt"));
     for (const char* model : {"/winner/model", "/winner/quantized"}) {
-        const Outcome translation = run_hat({"translate", "--model", tiny.dir + model, "--input", (tiny.folder / "test.en").string()});
+        const Outcome translation =
+            run_hat({"translate", "--model", tiny.dir + model, "--input", (tiny.folder / "test.en").string()});
         INFO(translation.err);
         CHECK(translation.status == 0);
         CHECK(std::count(translation.out.begin(), translation.out.end(), '\n') == 20);
     }
-    const Outcome hidden = tiny.with("tokenizer: whitespace\npredictor: mlp\nhidden-dim: 16\nhidden-layer-num: 1\ntrain-steps: 5\nbsz: 4",
-                                     "search");
+    const Outcome hidden = tiny.with(
+        "tokenizer: whitespace\npredictor: mlp\nhidden-dim: 16\nhidden-layer-num: 1\ntrain-steps: 5\nbsz: 4", "search");
     CHECK(contains(hidden.err, "stage 'predict' was made with other settings: 'hidden-dim' was 8, now is 16"));
-    const Outcome infeasible = tiny.with("tokenizer: whitespace\npredictor: mlp\nhidden-dim: 8\nhidden-layer-num: 1\ntrain-steps: 5\n"
-                                         "bsz: 4\nvalid-cnt-max: 1\nlatency-constraint: 0.00001",
-                                         "run", {"--from", "search"});
+    const Outcome infeasible = tiny.with(
+        "tokenizer: whitespace\npredictor: mlp\nhidden-dim: 8\nhidden-layer-num: 1\ntrain-steps: 5\n"
+        "bsz: 4\nvalid-cnt-max: 1\nlatency-constraint: 0.00001",
+        "run", {"--from", "search"});
     CHECK(infeasible.status == 1);
     CHECK(contains(infeasible.err, "raise 'latency-constraint', now 0.000 ms"));
 }
@@ -382,22 +398,27 @@ TEST_CASE("stages say what they need, and bad settings name file, line and key")
     refused("sub-dropout: 5", "extra.yml:1: key 'sub-dropout' is '5', expected a number from 0 to less than 1");
     refused("sub-max-update: 5", "key 'warmup-updates' is '10', expected at most 'sub-max-update', 5");
     refused("sub-max-update: 0", "key 'sub-max-update' is '0', expected at least 1");
-    refused("lr-scheduler: cosine\nmax-lr: 0.01\nsub-max-lr: 0.0001", "extra.yml:3: key 'sub-max-lr' is '0.0001', expected more than 'lr'");
-    refused("lr-scheduler: cosine\nmax-lr: 0.01\nlr-shrink: 0", "extra.yml:3: key 'lr-shrink' is '0', expected a positive number");
-    refused("lr-scheduler: cosine\nmax-lr: 0.01\nwarmup-updates: 30", "key 'max-update' is '30', expected more than 'warmup-updates', 30");
+    refused("lr-scheduler: cosine\nmax-lr: 0.01\nsub-max-lr: 0.0001",
+            "extra.yml:3: key 'sub-max-lr' is '0.0001', expected more than 'lr'");
+    refused("lr-scheduler: cosine\nmax-lr: 0.01\nlr-shrink: 0",
+            "extra.yml:3: key 'lr-shrink' is '0', expected a positive number");
+    refused("lr-scheduler: cosine\nmax-lr: 0.01\nwarmup-updates: 30",
+            "key 'max-update' is '30', expected more than 'warmup-updates', 30");
     refused("parent-size: 9", "extra.yml:1: key 'parent-size': there are 9 parents");
     refused("parent-size: 1", "extra.yml:1: key 'parent-size' is '1', expected at least 2");
     refused("mutation-size: 0\ncrossover-size: 0", "extra.yml:1: key 'mutation-size' is '0', expected at least 1");
     refused("beam: 100000", "extra.yml:1: key 'beam' is '100000', expected a whole number from 1 to 1000");
     refused("latency-length: 2000", "key 'latency-length' is '2000', expected a whole number from 1 to 1024");
-    refused("lat-dataset-size: 100000000", "key 'lat-dataset-size': 100000000 networks are to be measured, but the space has only ");
+    refused("lat-dataset-size: 100000000",
+            "key 'lat-dataset-size': 100000000 networks are to be measured, but the space has only ");
     refused("feature-dim: 9", "key 'feature-dim' is '9', expected 10");
     refused("tokenizer: words", "expected one of bpe, unigram, whitespace");
     refused("train-source: nowhere.en", "nowhere.en: cannot be read");
     refused("train-target: dev.de", "expected equal counts");
     refused("vocab-size: 100000", "vocab_size = 100000 is too large for this text");
     refused("qkv-dim: 30", "expected a divisor of the qkv-dim 30");
-    refused("qkv-choice: [64, 32]", "extra.yml:1: key 'qkv-choice': found 64, more than the SuperTransformer's 32 ('qkv-dim')");
+    refused("qkv-choice: [64, 32]",
+            "extra.yml:1: key 'qkv-choice': found 64, more than the SuperTransformer's 32 ('qkv-dim')");
     refused("qkv-choice: [32, 18]", "encoder_heads has the choice 4, which does not divide the qkv width 18");
     refused("latency-fraction: 0", "key 'latency-fraction' is '0', expected a positive number");
     refused("joint-vocab: False", "true, because all embeddings are shared");

@@ -27,7 +27,11 @@ TEST_CASE("nested calls and exceptions") {
     std::vector<int> hits(100);
     pool(10, [&](std::size_t i) { pool(10, [&](std::size_t j) { ++hits[i * 10 + j]; }); });
     for (int h : hits) CHECK(h == 1);
-    CHECK_THROWS_AS(pool(8, [](std::size_t i) { if (i == 5) throw std::runtime_error("no"); }), std::runtime_error);
+    CHECK_THROWS_AS(pool(8,
+                         [](std::size_t i) {
+                             if (i == 5) throw std::runtime_error("no");
+                         }),
+                    std::runtime_error);
     int sum = 0;
     hat::Serial{}(4, [&](std::size_t i) { sum += static_cast<int>(i); });
     CHECK(sum == 6);
@@ -49,8 +53,7 @@ TEST_CASE("when the system runs out of threads, those that started end and an er
     if (child == 0) {
         const ::rlimit little{400U << 20, 400U << 20};  // bytes of addresses: some stacks, not 1000
         ::setrlimit(RLIMIT_AS, &little);
-        const std::string message =
-            hat_test::message_of<hat::invalid_value>([] { const hat::ThreadPool pool(1000); });
+        const std::string message = hat_test::message_of<hat::invalid_value>([] { const hat::ThreadPool pool(1000); });
         ::_exit(message.starts_with("hat::ThreadPool: the system lets only ") &&
                         message.find(" of 1000 threads run: ") != std::string::npos
                     ? 0

@@ -56,7 +56,7 @@ TEST_CASE("text is translated from a folder alone, with every kind of tokenizer"
     const hat::TokenizerPair kinds[] = {
         {pieces(50), pieces(50)}, {pieces(50), pieces(60)}, {words(), words()}, {pieces(50), words()}};
     const std::size_t files[] = {2, 3, 2, 3};  // equal tokenizers share a file
-    TemporaryFolder folder;  // the same one: what an earlier model left there must not matter
+    TemporaryFolder folder;                    // the same one: what an earlier model left there must not matter
     for (std::size_t i = 0; i < 4; ++i) {
         CAPTURE(i);
         save(folder.path, kinds[i], i == 0 ? hat::EmbeddingSharing::all : hat::EmbeddingSharing::none);
@@ -161,12 +161,14 @@ TEST_CASE("a model with NaN weights names the sentence as the caller counts") {
     // only the embedding of one word is broken, and the longest sentence comes first in a batch
     const int table = weights.layout().find("encoder.embed_tokens.weight");
     const auto broken = static_cast<std::size_t>(tokenizers.source.encode("house")[0]);
-    weights.tensor(table)[broken * weights.layout().tensors()[static_cast<std::size_t>(table)].shape[1]] = std::nanf("");
+    weights.tensor(table)[broken * weights.layout().tensors()[static_cast<std::size_t>(table)].shape[1]] =
+        std::nanf("");
     hat::Translator translator(std::make_shared<const hat::Weights<float>>(weights), hat_test::small_sub(), tokenizers,
                                quick);
     const std::vector<std::string> sentences{"", "a dog", "the house", "we go home now", "a cat"};
-    CHECK(message_of<hat::bad_sentence>([&] { translator.translate(sentences); })
-              .starts_with("sentence 3: the logits of step 0 are not finite"));
+    CHECK(message_of<hat::bad_sentence>([&] {
+              translator.translate(sentences);
+          }).starts_with("sentence 3: the logits of step 0 are not finite"));
 }
 
 TEST_CASE("tokenizers that are not the model's are noticed by their checksum") {
@@ -212,8 +214,9 @@ TEST_CASE("a folder that is no model is refused, naming what is wrong") {
                    "target.dict.txt"));
     std::filesystem::remove(folder / "target.dict.txt");
     std::filesystem::remove(folder / "source.spm");
-    CHECK(contains(refused(), "has no source tokenizer, expected one of joint.spm, joint.dict.txt, source.spm and "
-                              "source.dict.txt"));
+    CHECK(contains(refused(),
+                   "has no source tokenizer, expected one of joint.spm, joint.dict.txt, source.spm and "
+                   "source.dict.txt"));
     pieces(55).save(folder / "source.spm");
     CHECK(contains(refused(), folder.path.string() + ": the source tokenizer has 55 ids, but the model 50"));
     std::ofstream(folder / "source.spm") << "nonsense";

@@ -170,8 +170,7 @@ TEST_CASE("a design space that cannot be is refused, naming file, line and key")
           "network");
     fails([&] { return space("decoder-ffn-embed-dim-choice", "decoder-ffn-embed-dim-choice: 64"); },
           "a.yml:14: key 'decoder-ffn-embed-dim-choice' is '64', expected a list, each a whole number");
-    fails([&] { return space("qkv-dim", "qkv-dim: 0"); },
-          "a.yml:10: key 'qkv-dim' is '0', expected at least 1");
+    fails([&] { return space("qkv-dim", "qkv-dim: 0"); }, "a.yml:10: key 'qkv-dim' is '0', expected at least 1");
     fails([&] { return space("qkv-dim", "qkv-dim: 2000000000"); },
           "a.yml:10: key 'qkv-dim': found 2000000000, expected at most 262144");
     fails(

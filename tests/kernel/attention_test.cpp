@@ -106,8 +106,8 @@ TEST_CASE("attention of a sentence does not depend on its neighbours or on the t
         std::vector<float> map(shape.map_size());
         const auto cut = [&](const Sheet<float>& s) { return s.view().rows_at(first, rows); };
         hat::attention<float>(pool, shape, cut(q), cut(k), cut(v), map.data(), {}, out.view());
-        hat::attention_backward<float>(pool, shape, cut(q), cut(k), cut(v), map.data(), {}, cut(g), dq.view(), dk.view(),
-                                       dv.view());
+        hat::attention_backward<float>(pool, shape, cut(q), cut(k), cut(v), map.data(), {}, cut(g), dq.view(),
+                                       dk.view(), dv.view());
         std::vector<std::vector<float>> all{out.data, dq.data, dk.data, dv.data};
         return all;
     };
@@ -118,6 +118,7 @@ TEST_CASE("attention of a sentence does not depend on its neighbours or on the t
         const std::vector<std::size_t> alone{0, offsets[i + 1] - offsets[i]};
         const auto single = run(hat::ThreadPool(1), alone, offsets[i]);
         for (std::size_t a = 0; a < 4; ++a)
-            CHECK(std::equal(single[a].begin(), single[a].end(), one[a].begin() + static_cast<std::ptrdiff_t>(offsets[i] * 32)));
+            CHECK(std::equal(single[a].begin(), single[a].end(),
+                             one[a].begin() + static_cast<std::ptrdiff_t>(offsets[i] * 32)));
     }
 }

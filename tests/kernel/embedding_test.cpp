@@ -45,8 +45,8 @@ TEST_CASE("an embedding is scale * row + position, restarting at each sentence")
     for (std::size_t i = 0; i < tokens.size(); ++i)
         for (std::size_t t = 0; t < tokens[i].size(); ++t)
             for (std::size_t c = 0; c < width; ++c)
-                CHECK(x(tokens.offsets[i] + t, c) == doctest::Approx(3 * table(static_cast<std::size_t>(tokens[i][t]), c) +
-                                                                     positions.position(t)[c]));
+                CHECK(x(tokens.offsets[i] + t, c) ==
+                      doctest::Approx(3 * table(static_cast<std::size_t>(tokens[i][t]), c) + positions.position(t)[c]));
     CHECK(x.padding_untouched());
 }
 

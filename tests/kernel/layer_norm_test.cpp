@@ -22,11 +22,12 @@ TEST_CASE_TEMPLATE("layer norm equals its definition", T, float, double) {
         for (std::size_t r = 0; r < 4; ++r) {
             double m = 0, v = 0;
             for (std::size_t j = 0; j < n; ++j) m += static_cast<double>(x(r, j)) / static_cast<double>(n);
-            for (std::size_t j = 0; j < n; ++j) v += std::pow(static_cast<double>(x(r, j)) - m, 2) / static_cast<double>(n);
+            for (std::size_t j = 0; j < n; ++j)
+                v += std::pow(static_cast<double>(x(r, j)) - m, 2) / static_cast<double>(n);
             CHECK(static_cast<double>(mean[r]) == doctest::Approx(m).epsilon(1e-5));
             for (std::size_t j = 0; j < n; ++j)
-                CHECK(std::abs(static_cast<double>(y(r, j)) - ((static_cast<double>(x(r, j)) - m) / std::sqrt(v + 1e-5) *
-                                                                   static_cast<double>(w(0, j)) +
+                CHECK(std::abs(static_cast<double>(y(r, j)) - ((static_cast<double>(x(r, j)) - m) /
+                                                                   std::sqrt(v + 1e-5) * static_cast<double>(w(0, j)) +
                                                                static_cast<double>(b(0, j)))) < 1e-4);
         }
     }
@@ -48,16 +49,16 @@ TEST_CASE("the gradients of layer norm equal finite differences") {
         loss();
         Sheet<double> dx(rows, n, 2), dw(1, n), db(1, n);
         const auto saved_mean = mean, saved_rstd = rstd;
-        hat::layer_norm_backward<double>(hat::Serial{}, x.constant(), saved_mean.data(), saved_rstd.data(), w.data.data(),
-                                         g.view(), dx.view(), false, dw.data.data(), db.data.data());
+        hat::layer_norm_backward<double>(hat::Serial{}, x.constant(), saved_mean.data(), saved_rstd.data(),
+                                         w.data.data(), g.view(), dx.view(), false, dw.data.data(), db.data.data());
         CHECK(gradient_error(x, dx, loss) < 1e-5);  // n = 2 is almost a step function
         CHECK(gradient_error(w, dw, loss) < 1e-6);
         CHECK(gradient_error(b, db, loss) < 1e-6);
         CHECK(dx.padding_untouched());
 
         Sheet<double> more = g;
-        hat::layer_norm_backward<double>(hat::Serial{}, x.constant(), saved_mean.data(), saved_rstd.data(), w.data.data(),
-                                         g.view(), more.view(), true, dw.data.data(), db.data.data());
+        hat::layer_norm_backward<double>(hat::Serial{}, x.constant(), saved_mean.data(), saved_rstd.data(),
+                                         w.data.data(), g.view(), more.view(), true, dw.data.data(), db.data.data());
         for (std::size_t r = 0; r < rows; ++r)
             for (std::size_t j = 0; j < n; ++j) CHECK(more(r, j) == doctest::Approx(g(r, j) + dx(r, j)).epsilon(1e-9));
     }
@@ -70,8 +71,8 @@ TEST_CASE("layer norm is the same bits for 1, 2 and 5 threads") {
         Sheet<float> y(500, 200), dx(500, 200), dw(1, 200), db(1, 200);
         std::vector<float> mean(500), rstd(500);
         hat::layer_norm<float>(pool, x.view(), {w.data.data(), b.data.data()}, y.view(), mean.data(), rstd.data());
-        hat::layer_norm_backward<float>(pool, x.view(), mean.data(), rstd.data(), w.data.data(), g.view(), dx.view(), false,
-                                        dw.data.data(), db.data.data());
+        hat::layer_norm_backward<float>(pool, x.view(), mean.data(), rstd.data(), w.data.data(), g.view(), dx.view(),
+                                        false, dw.data.data(), db.data.data());
         std::vector<float> all = y.data;
         for (const auto* s : {&dx, &dw, &db}) all.insert(all.end(), s->data.begin(), s->data.end());
         return all;
@@ -89,8 +90,7 @@ TEST_CASE("a residual adds the dropped branch, in place too") {
     hat::add_residual<double>(hat::Serial{}, x.view(), b.view(), dropout, sum.view());
     for (std::size_t r = 0; r < 6; ++r)
         for (std::size_t j = 0; j < 21; ++j)
-            CHECK(sum(r, j) ==
-                  x(r, j) + branch(r, j) * dropout.factor<double>(static_cast<std::uint32_t>(r * 21 + j)));
+            CHECK(sum(r, j) == x(r, j) + branch(r, j) * dropout.factor<double>(static_cast<std::uint32_t>(r * 21 + j)));
     Sheet<double> in_place = branch;
     hat::add_residual<double>(hat::Serial{}, x.view(), in_place.view(), dropout, in_place.view());
     CHECK(in_place == sum);

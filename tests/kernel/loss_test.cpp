@@ -24,7 +24,8 @@ TEST_CASE("the smoothed loss of a row equals its definition, with and without gr
             Sheet<double> d = x;
             const auto found = hat::smoothed_loss_row(d.data.data(), n, target, smoothing, true);
             CHECK(found.nll == doctest::Approx(nll).epsilon(1e-12));
-            CHECK(found.loss == doctest::Approx((1 - smoothing) * nll + smoothing / static_cast<double>(n) * all).epsilon(1e-12));
+            CHECK(found.loss ==
+                  doctest::Approx((1 - smoothing) * nll + smoothing / static_cast<double>(n) * all).epsilon(1e-12));
             CHECK(found.loss == loss());
             CHECK(found.tokens == 1);
             CHECK(gradient_error(x, d, loss) < 1e-6);
@@ -55,7 +56,8 @@ TEST_CASE("the gradients of the output layer and loss equal finite differences")
     hat::Arena arena;
     const auto loss = [&] {
         arena.reset();
-        return hat::output_loss<double>(hat::Serial{}, y.constant(), matrix.constant(), targets, 0.1, arena, nullptr, nullptr)
+        return hat::output_loss<double>(hat::Serial{}, y.constant(), matrix.constant(), targets, 0.1, arena, nullptr,
+                                        nullptr)
             .loss;
     };
     Sheet<double> dy(rows, width, 2), dmatrix(vocabulary, width, 3);

@@ -6,7 +6,8 @@
 
 using hat_test::Sheet;
 
-TEST_CASE_TEMPLATE("softmax equals its definition for every length and stays finite for large scores", T, float, double) {
+TEST_CASE_TEMPLATE("softmax equals its definition for every length and stays finite for large scores", T, float,
+                   double) {
     hat::Rng rng(1);
     for (std::size_t n = 1; n <= 3 * hat::simd::width<T> + 2; ++n)
         for (const double shift : {0.0, 1e4, -1e4}) {
@@ -20,8 +21,8 @@ TEST_CASE_TEMPLATE("softmax equals its definition for every length and stays fin
             for (const T v : x) top = std::max(top, static_cast<double>(v));
             for (const T v : x) sum += std::exp(static_cast<double>(v) - top);
             for (std::size_t i = 0; i < n; ++i)
-                CHECK(static_cast<double>(y[i]) ==
-                      doctest::Approx(std::exp(static_cast<double>(x[i]) - top) / sum).epsilon(sizeof(T) == 4 ? 1e-5 : 1e-12));
+                CHECK(static_cast<double>(y[i]) == doctest::Approx(std::exp(static_cast<double>(x[i]) - top) / sum)
+                                                       .epsilon(sizeof(T) == 4 ? 1e-5 : 1e-12));
         }
 }
 

@@ -42,6 +42,7 @@ TEST_CASE("networks and milliseconds become rows and targets in the predictor's 
     CHECK(latency(archs[1]) == hat::Milliseconds(20 * 43));
     latency.fit(std::span<const hat::RuntimeArch>(archs).first(1), std::vector<double>{40});
     CHECK(latency.regressor.y == std::vector<float>{2});
-    CHECK(hat_test::message_of<hat::shape_mismatch>([&] { latency.fit(archs, std::vector<double>{1, 2}); }) ==
-          "hat::PredictedLatency: 3 networks and 2 latencies, expected one for each");
+    CHECK(hat_test::message_of<hat::shape_mismatch>([&] {
+              latency.fit(archs, std::vector<double>{1, 2});
+          }) == "hat::PredictedLatency: 3 networks and 2 latencies, expected one for each");
 }

@@ -41,8 +41,10 @@ TEST_CASE("architectures larger than the weights are refused, naming the dimensi
         return text.substr(std::min(text.size(), std::string("hat: architecture: ").size()));
     };
     CHECK(message([](auto&) {}) == "");
-    CHECK(message([](auto& a) { a.encoder.embed = 11; }) == "encoder embedding width is 11, but the weights hold at most 10");
-    CHECK(message([](auto& a) { a.decoder.embed = 99; }) == "decoder embedding width is 99, but the weights hold at most 10");
+    CHECK(message([](auto& a) { a.encoder.embed = 11; }) ==
+          "encoder embedding width is 11, but the weights hold at most 10");
+    CHECK(message([](auto& a) { a.decoder.embed = 99; }) ==
+          "decoder embedding width is 99, but the weights hold at most 10");
     CHECK(message([](auto& a) { a.encoder.ffn[1] = 15; }) ==
           "encoder FFN width of layer 1 is 15, but the weights hold at most 14");
     CHECK(message([](auto& a) { a.decoder.qkv[1] = 24; }) ==
@@ -51,7 +53,8 @@ TEST_CASE("architectures larger than the weights are refused, naming the dimensi
               a.decoder.layers = 3, a.decoder.ffn[2] = a.decoder.qkv[2] = a.decoder.self_heads[2] = 1;
               a.decoder.cross_heads[2] = a.decoder.cross_span[2] = 1;
           }) == "decoder depth is 3, but the weights hold at most 2");
-    CHECK(message([](auto& a) { a.encoder.self_heads[0] = 6, a.decoder.cross_span[0] = 3; }) == "");  // not of the weights
+    CHECK(message([](auto& a) { a.encoder.self_heads[0] = 6, a.decoder.cross_span[0] = 3; }) ==
+          "");  // not of the weights
 }
 
 TEST_CASE("super widths default to those of the shape") {

@@ -71,8 +71,9 @@ TEST_CASE("the loss and gradient of a batch are the sums over its sentences") {
             single.push_back(batch.source[i], batch.target[i]);
             sums += model.loss_and_gradient(arch, single, {}, parts);
             const auto own = model.logits(arch, single);
-            CHECK(std::equal(own.begin(), own.end(),
-                             logits.begin() + static_cast<std::ptrdiff_t>(batch.target.offsets[i] * config.target_vocab)));
+            CHECK(std::equal(
+                own.begin(), own.end(),
+                logits.begin() + static_cast<std::ptrdiff_t>(batch.target.offsets[i] * config.target_vocab)));
         }
         CHECK(all.loss == doctest::Approx(sums.loss).epsilon(1e-12));
         CHECK(all.nll == doctest::Approx(sums.nll).epsilon(1e-12));
@@ -112,9 +113,10 @@ TEST_CASE("the mean loss under dropout stays near the loss without") {
     hat::Weights<double> unused(weights.shared_layout());
     double sum = 0;
     for (std::uint64_t seed = 0; seed < 200; ++seed)
-        sum += model.loss_and_gradient(config.shape, batch,
-                                       {.dropout = 0.02, .attention_dropout = 0.02, .activation_dropout = 0.02, .seed = seed},
-                                       unused)
+        sum += model
+                   .loss_and_gradient(
+                       config.shape, batch,
+                       {.dropout = 0.02, .attention_dropout = 0.02, .activation_dropout = 0.02, .seed = seed}, unused)
                    .loss;
     CHECK(sum / 200 == doctest::Approx(model.loss(config.shape, batch, 0.1).loss).epsilon(0.02));
 }

@@ -8,7 +8,8 @@
 namespace {
 
 /// Compares the whole gradient, tensor by tensor, to central differences.
-void check_gradient(const hat::TransformerConfig& config, const hat::RuntimeArch& arch, const hat::LossOptions& options) {
+void check_gradient(const hat::TransformerConfig& config, const hat::RuntimeArch& arch,
+                    const hat::LossOptions& options) {
     auto weights = hat_test::random_weights<double>(config, 3);
     hat::Rng rng(5);
     const auto batch = hat_test::random_batch(config, 3, 4, rng);
@@ -31,7 +32,8 @@ void check_gradient(const hat::TransformerConfig& config, const hat::RuntimeArch
             continue;
         }
         const std::size_t step = 1 + found.size() / 4;  // some elements of each tensor
-        CHECK(hat_test::gradient_error(weights.tensor(at), std::span<const double>(found), loss, step, i % step) < 2e-5);
+        CHECK(hat_test::gradient_error(weights.tensor(at), std::span<const double>(found), loss, step, i % step) <
+              2e-5);
     }
 }
 
@@ -53,8 +55,8 @@ hat::RuntimeArch narrow(const hat::TransformerConfig& c) {
 
 TEST_CASE("gradients equal finite differences: each norm, each sharing, with and without dropout") {
     for (const bool pre_norm : {false, true})
-        for (const auto sharing : {hat::EmbeddingSharing::none, hat::EmbeddingSharing::decoder_input_output,
-                                   hat::EmbeddingSharing::all})
+        for (const auto sharing :
+             {hat::EmbeddingSharing::none, hat::EmbeddingSharing::decoder_input_output, hat::EmbeddingSharing::all})
             for (const auto& options : {plain, dropped}) {
                 CAPTURE(pre_norm);
                 CAPTURE(static_cast<int>(sharing));

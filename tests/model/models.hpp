@@ -15,8 +15,8 @@ namespace hat_test {
 inline constexpr std::size_t vocabulary = 11;
 
 /// A SuperTransformer of 3 + 2 layers with widths that are no multiples of a vector.
-inline hat::TransformerConfig small_config(hat::EmbeddingSharing sharing = hat::EmbeddingSharing::all, bool pre_norm = false,
-                                           int encoder_embed = 10, int decoder_embed = 10) {
+inline hat::TransformerConfig small_config(hat::EmbeddingSharing sharing = hat::EmbeddingSharing::all,
+                                           bool pre_norm = false, int encoder_embed = 10, int decoder_embed = 10) {
     hat::TransformerConfig c;
     c.source_vocab = sharing == hat::EmbeddingSharing::all ? vocabulary : vocabulary + 2;
     c.target_vocab = vocabulary;
@@ -58,7 +58,8 @@ inline hat::RuntimeArch random_arch(const hat::RuntimeArch& shape, hat::Rng& rng
 }
 
 /// Sentences of 1 to `longest` tokens and eos.
-inline hat::Batch random_batch(const hat::TransformerConfig& config, std::size_t sentences, std::size_t longest, hat::Rng& rng) {
+inline hat::Batch random_batch(const hat::TransformerConfig& config, std::size_t sentences, std::size_t longest,
+                               hat::Rng& rng) {
     hat::Batch batch;
     const auto sentence = [&](std::size_t size) {
         std::vector<std::int32_t> tokens(1 + rng.below(longest));

@@ -54,7 +54,9 @@ TEST_CASE("initial weights follow the reference's distributions") {
                 for (const float v : values) CHECK(v == 1);
                 break;
             case hat::TensorInfo::Kind::bias:
-            case hat::TensorInfo::Kind::norm_bias: CHECK(largest == 0); break;
+            case hat::TensorInfo::Kind::norm_bias:
+                CHECK(largest == 0);
+                break;
         }
     }
     hat::Weights<float> same(config), other(config);
@@ -93,13 +95,16 @@ TEST_CASE("configurations that make no weights are refused") {
         return message_of<hat::invalid_value>([&] { hat::WeightLayout layout(c); });
     };
     CHECK(message([](auto&) {}) == "");
-    CHECK(contains(message([](auto& c) { c.shape.encoder.embed = 0; }), "encoder width 0 and depth 3 must be positive"));
+    CHECK(
+        contains(message([](auto& c) { c.shape.encoder.embed = 0; }), "encoder width 0 and depth 3 must be positive"));
     CHECK(contains(message([](auto& c) { c.shape.decoder.layers = 0; }), "decoder width 10 and depth 0"));
     CHECK(contains(message([](auto& c) { c.shape.decoder.layers = 17; }), "depth 17"));
     CHECK(contains(message([](auto& c) { c.shape.encoder.ffn[1] = 0; }), "encoder layer 1: FFN width 0"));
-    CHECK(contains(message([](auto& c) { c.shape.decoder.qkv[0] = -4; }), "decoder layer 0: FFN width 13 and qkv width -4"));
+    CHECK(contains(message([](auto& c) { c.shape.decoder.qkv[0] = -4; }),
+                   "decoder layer 0: FFN width 13 and qkv width -4"));
     CHECK(contains(message([](auto& c) { c.source_vocab = c.target_vocab = 4; }), "must exceed the 4 special tokens"));
-    CHECK(contains(message([](auto& c) { c.source_vocab = 12; }), "shared embeddings need equal vocabularies, got 12 and 11"));
+    CHECK(contains(message([](auto& c) { c.source_vocab = 12; }),
+                   "shared embeddings need equal vocabularies, got 12 and 11"));
     CHECK(contains(message([](auto& c) { c.encoder_super_embed = 9; }),
                    "encoder width 10 exceeds that of its SuperTransformer, 9"));
     CHECK(contains(message([](auto& c) { c.attend_to_copies_of = 2; }),

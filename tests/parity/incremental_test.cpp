@@ -36,9 +36,9 @@ TEST_CASE("incremental logits equal the reference's wherever the prefix is no pa
                 if (tokens[r] == hat::SpecialTokens::pad) continue;
                 ++compared;
                 for (std::size_t v = 0; v < vocabulary; ++v)
-                    worst = hat_test::worse(worst,
-                                     std::abs(static_cast<double>(logits(r, v)) -
-                                              static_cast<double>(expected.floats[(r * length + t) * vocabulary + v])));
+                    worst = hat_test::worse(
+                        worst, std::abs(static_cast<double>(logits(r, v)) -
+                                        static_cast<double>(expected.floats[(r * length + t) * vocabulary + v])));
             }
         }
         CHECK(compared > 0);

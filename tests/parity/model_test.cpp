@@ -35,7 +35,8 @@ double largest_difference(const std::vector<float>& expected, const hat::Matrix<
     REQUIRE(expected.size() == found.size());
     double worst = 0;
     for (std::size_t i = 0; i < expected.size(); ++i)
-        worst = hat_test::worse(worst, std::abs(static_cast<double>(found.data()[i]) - static_cast<double>(expected[i])));
+        worst =
+            hat_test::worse(worst, std::abs(static_cast<double>(found.data()[i]) - static_cast<double>(expected[i])));
     return worst;
 }
 
@@ -89,7 +90,8 @@ void check_case(const hat_test::Golden& golden, const hat::Json& c) {
         REQUIRE(expected.shape == info.shape);
         double worst = 0;
         for (std::size_t k = 0; k < found.size(); ++k)
-            worst = hat_test::worse(worst, std::abs(static_cast<double>(found[k]) - static_cast<double>(expected.floats[k])) -
+            worst = hat_test::worse(worst,
+                                    std::abs(static_cast<double>(found[k]) - static_cast<double>(expected.floats[k])) -
                                         1e-4 * std::abs(static_cast<double>(expected.floats[k])));
         CHECK(worst < 1e-4);
     }

@@ -13,7 +13,8 @@ double error_of(const std::vector<float>& values, const std::vector<float>& cent
     double sum = 0;
     for (const float v : values) {
         double best = std::numeric_limits<double>::infinity();
-        for (const float c : centroids) best = std::min(best, std::pow(static_cast<double>(v) - static_cast<double>(c), 2));
+        for (const float c : centroids)
+            best = std::min(best, std::pow(static_cast<double>(v) - static_cast<double>(c), 2));
         sum += best;
     }
     return sum;
@@ -126,10 +127,13 @@ TEST_CASE("what cannot be clustered is refused") {
     using hat_test::contains;
     using hat_test::message_of;
     CHECK(contains(message_of<hat::invalid_value>([] { hat::kmeans({}, 4); }), "0 numbers in 4 clusters"));
-    CHECK(contains(message_of<hat::invalid_value>([] { hat::kmeans(std::vector<float>{1}, 0); }), "1 numbers in 0 clusters"));
-    CHECK(contains(message_of<hat::not_finite>([] { hat::kmeans(std::vector<float>{1, std::nanf("")}, 2); }),
+    CHECK(contains(message_of<hat::invalid_value>([] { hat::kmeans(std::vector<float>{1}, 0); }),
+                   "1 numbers in 0 clusters"));
+    CHECK(contains(message_of<hat::not_finite>([] {
+                       hat::kmeans(std::vector<float>{1, std::nanf("")}, 2);
+                   }),
                    "number 1 is nan"));
-    CHECK(contains(message_of<hat::not_finite>(
-                       [] { hat::kmeans(std::vector<float>{std::numeric_limits<float>::infinity()}, 2); }),
-                   "number 0 is inf"));
+    CHECK(contains(
+        message_of<hat::not_finite>([] { hat::kmeans(std::vector<float>{std::numeric_limits<float>::infinity()}, 2); }),
+        "number 0 is inf"));
 }

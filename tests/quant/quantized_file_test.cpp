@@ -126,7 +126,8 @@ TEST_CASE("each kind of damage has its own message") {
 
     CHECK(contains(error(with_header(good, "\"target_vocab\":11", "\"target_vocab\":12")),
                    "bytes of weights, but its configuration needs"));
-    CHECK(contains(error(with_header(good, "\"target_vocab\":11", "\"target_vocab\":3")), "must exceed the 4 special tokens"));
+    CHECK(contains(error(with_header(good, "\"target_vocab\":11", "\"target_vocab\":3")),
+                   "must exceed the 4 special tokens"));
     CHECK(contains(error(with_header(good, "\"bits\":4", "\"bits\":5")), "but its configuration needs"));
     CHECK(contains(error(with_header(good, "\"bits\":4", "\"bits\":9")), "9 bits, expected 2 to 8"));
     CHECK(contains(error(with_header(good, "\"bits\":4,", "")), "key \"bits\" is missing"));

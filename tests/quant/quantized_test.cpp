@@ -92,8 +92,8 @@ TEST_CASE("matrices of few distinct numbers are stored without loss") {
 }
 
 TEST_CASE("sizes are bits / 32 of fp32 plus codebooks, as promised before quantizing and as the cost says") {
-    for (const auto sharing : {hat::EmbeddingSharing::none, hat::EmbeddingSharing::decoder_input_output,
-                               hat::EmbeddingSharing::all}) {
+    for (const auto sharing :
+         {hat::EmbeddingSharing::none, hat::EmbeddingSharing::decoder_input_output, hat::EmbeddingSharing::all}) {
         const auto config = config_of(sharing);
         const auto weights = hat_test::random_weights<float>(config, 1);
         hat::CostOptions options;
@@ -152,7 +152,8 @@ TEST_CASE("bad requests are refused") {
                    "encoder embedding width is 11"));
     const auto q = hat::quantize(hat::Serial{}, weights, config.shape);
     const auto other = hat_test::random_weights<float>(hat_test::small_config(hat::EmbeddingSharing::none), 1);
-    CHECK(contains(message_of<hat::shape_mismatch>([&] { hat::quantization_report(other, q); }), "another configuration"));
+    CHECK(contains(message_of<hat::shape_mismatch>([&] { hat::quantization_report(other, q); }),
+                   "another configuration"));
     for (const char* name : {"encoder.layers.1.fc1.weight", "decoder.layers.0.fc1.bias"}) {
         auto broken = weights;
         broken.tensor(broken.layout().find(name))[3] = std::numeric_limits<float>::quiet_NaN();

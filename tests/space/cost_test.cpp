@@ -122,8 +122,8 @@ TEST_CASE("quantized sizes count codes, codebooks and what stays fp32") {
 }
 
 TEST_CASE("costs of nothing are refused") {
-    CHECK_THROWS_WITH_AS(hat::cost(tiny(), options(0, 2, 50)),
-                         "hat::cost: the source length is 0, expected 1 to 65536", hat::invalid_value);
+    CHECK_THROWS_WITH_AS(hat::cost(tiny(), options(0, 2, 50)), "hat::cost: the source length is 0, expected 1 to 65536",
+                         hat::invalid_value);
     CHECK_THROWS_WITH_AS(hat::cost(tiny(), options(3, 2, 0)),
                          "hat::cost: the source vocabulary is 0, expected 1 to 16777216", hat::invalid_value);
     auto o = options(3, 2, 50);
@@ -161,7 +161,8 @@ TEST_CASE("sizes whose costs would not fit 64 bits are refused, and the largest 
     };
     fill(largest.encoder);
     fill(largest.decoder);
-    const auto most = hat::cost(largest, options(hat::most_sentence_length, hat::most_sentence_length, hat::most_vocab));
+    const auto most =
+        hat::cost(largest, options(hat::most_sentence_length, hat::most_sentence_length, hat::most_vocab));
     const double flops = static_cast<double>(most.flops), n = hat::most_sentence_length, w = hat::most_width;
     CHECK(flops > 16 * 2 * n * w * (6 + 8 + 4) * w);  // a sum that wrapped around would be small
     CHECK(flops < 9e18);

@@ -75,7 +75,8 @@ TEST_CASE_TEMPLATE("Adam follows the formula, with clipping, decay and a step co
         CHECK(adam.steps[t] == static_cast<std::uint64_t>(steps[t]));
         CHECK(adam.steps[t] == (few[t] ? 4U : 3U));
         const auto values = weights.tensor(static_cast<int>(t));
-        for (std::size_t i = 0; i < w[t].size(); ++i) worst = hat_test::worse(worst, std::abs(double(values[i]) - w[t][i]));
+        for (std::size_t i = 0; i < w[t].size(); ++i)
+            worst = hat_test::worse(worst, std::abs(double(values[i]) - w[t][i]));
     }
     CHECK(worst < (sizeof(T) == 4 ? 2e-6 : 1e-14));
 }

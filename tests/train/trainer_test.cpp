@@ -181,8 +181,7 @@ TEST_CASE("stops and the clock change neither which checkpoints are averaged nor
             hat::Trainer(weights, super(), o).run({.updated = [&](const hat::TrainingProgress& p) {
                 if (session < stops.size() && p.update == stops[session]) stop = true;
             }});
-            if (session < stops.size())
-                CHECK(hat::CheckpointFolder(o.folder).paused() == (stops[session] % 4 != 0));
+            if (session < stops.size()) CHECK(hat::CheckpointFolder(o.folder).paused() == (stops[session] % 4 != 0));
         }
         std::string content;
         for (const auto& file : hat::CheckpointFolder(o.folder, 3).recent_weights(3))
@@ -209,11 +208,11 @@ TEST_CASE("killed between the last checkpoint and the last validation, a resumed
     o.folder = folder / "killed";
     weights = fresh();
     struct Killed {};
-    CHECK_THROWS_AS(hat::Trainer(weights, super(), o).run({.saved =
-                                                               [](const std::filesystem::path& path) {
-                                                                   if (path.filename() == "update_00000017")
-                                                                       throw Killed();
-                                                               }}),
+    CHECK_THROWS_AS(hat::Trainer(weights, super(), o)
+                        .run({.saved =
+                                  [](const std::filesystem::path& path) {
+                                      if (path.filename() == "update_00000017") throw Killed();
+                                  }}),
                     Killed);
     for (int again = 0; again < 2; ++again) {  // the second time from what the first one wrote
         const auto result = hat::Trainer(weights, super(), o).run();
@@ -382,7 +381,8 @@ TEST_CASE("NaN or infinity ends training with update and tensor, and the last ch
     CHECK(same_bits(again, whole));
 }
 
-TEST_CASE("weights or moments with NaN or infinity are never saved: the last good checkpoint stays, also the only one") {
+TEST_CASE(
+    "weights or moments with NaN or infinity are never saved: the last good checkpoint stays, also the only one") {
     const hat_test::TemporaryFolder folder;
     auto o = options(9);
     o.folder = folder / "run";
@@ -394,8 +394,9 @@ TEST_CASE("weights or moments with NaN or infinity are never saved: the last goo
             if (p.update == 6) weights.tensor(weights.layout().find("encoder.layers.0.fc1.weight"))[0] = std::nanf("");
         }});
     });
-    CHECK(message == "hat::Trainer: update 6: the weight encoder.layers.0.fc1.weight has a NaN or infinity; the checkpoint " +
-                         (o.folder / "update_00000005").string() + " is intact");
+    CHECK(message ==
+          "hat::Trainer: update 6: the weight encoder.layers.0.fc1.weight has a NaN or infinity; the checkpoint " +
+              (o.folder / "update_00000005").string() + " is intact");
     auto again = fresh(), whole = fresh();
     hat::Trainer(again, super(), o).run();
     o.folder.clear();

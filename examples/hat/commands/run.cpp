@@ -59,12 +59,14 @@ void run_all(const Options& o) {
 
 void add_run(CLI::App& app) {
     const auto o = std::make_shared<Options>();
-    CLI::App* command = app.add_subcommand("run", "The whole pipeline: text and a device to a model made for the device");
+    CLI::App* command =
+        app.add_subcommand("run", "The whole pipeline: text and a device to a model made for the device");
     add_common(*command, *o);
     std::string names;
     for (const Stage& s : stages()) names += "  " + s.name + std::string(12 - s.name.size(), ' ') + s.what + "\n";
     command->add_option("--from", o->from, "Make this stage and all later ones again")->type_name("STAGE");
-    command->add_flag("--estimate", o->estimate_only, "Prepare the text, say what each other stage will cost in time, and stop");
+    command->add_flag("--estimate", o->estimate_only,
+                      "Prepare the text, say what each other stage will cost in time, and stop");
     command->footer("Stages:\n" + names +
                     "Stop it at any moment (Ctrl-C, kill -9): the same command goes on, with the same result.\n"
                     "Example: hat run --config examples/quickstart/quickstart.yml --dir run/quickstart");
@@ -89,13 +91,15 @@ void add_search(CLI::App& app) {
 
 void add_train(CLI::App& app) {
     const auto o = std::make_shared<Options>();
-    CLI::App* command = app.add_subcommand("train", "Train the SuperTransformer, the search's winner, or the largest network");
+    CLI::App* command =
+        app.add_subcommand("train", "Train the SuperTransformer, the search's winner, or the largest network");
     add_common(*command, *o);
     command->add_option("--what", o->what, "super, winner or baseline")
         ->check(CLI::IsMember({"super", "winner", "baseline"}))
         ->capture_default_str();
     command->footer(
-        "Writes DIR/super, DIR/winner or DIR/baseline, each with a folder model. Needs the stage data; the winner also\n"
+        "Writes DIR/super, DIR/winner or DIR/baseline, each with a folder model. Needs the stage data; the winner "
+        "also\n"
         "the search.\n"
         "Example: hat train --what winner --config mine.yml --dir run/mine");
     command->callback([o] { run_one(*o, {o->what}); });

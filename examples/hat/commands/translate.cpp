@@ -63,19 +63,18 @@ void add_translate(CLI::App& app) {
     command->add_option("--model", o->model, "Folder of a model: model.safetensors or model.hatq, and its tokenizers")
         ->required()
         ->type_name("DIR");
-    command->add_option("--input", o->input, "Text, one sentence a line (or .gz); default: standard input, line by line")
+    command
+        ->add_option("--input", o->input, "Text, one sentence a line (or .gz); default: standard input, line by line")
         ->type_name("FILE");
     command->add_option("--beam", o->beam, "Hypotheses kept at each step; 1 is greedy")
         ->check(whole_number(1, most_beam))
         ->type_name("N")
         ->capture_default_str();
-    command
-        ->add_option("--n-best", o->n_best, "Translations per sentence; more than one prints line, score and text")
+    command->add_option("--n-best", o->n_best, "Translations per sentence; more than one prints line, score and text")
         ->check(whole_number(1, most_beam))
         ->type_name("N")
         ->capture_default_str();
-    command
-        ->add_option("--lenpen", o->length_penalty, "Exponent of the length that scores are divided by")
+    command->add_option("--lenpen", o->length_penalty, "Exponent of the length that scores are divided by")
         ->check(CLI::Range(0.0, 10.0))
         ->type_name("X")
         ->capture_default_str();

@@ -17,7 +17,8 @@ namespace {
 
 void save_corpus(const std::filesystem::path& path, const Ragged& source, const Ragged& target) {
     SafetensorsWriter writer;
-    const std::vector<std::uint64_t> s(source.offsets.begin(), source.offsets.end()), t(target.offsets.begin(), target.offsets.end());
+    const std::vector<std::uint64_t> s(source.offsets.begin(), source.offsets.end()),
+        t(target.offsets.begin(), target.offsets.end());
     writer.add<std::int32_t>("source.tokens", {source.tokens.size()}, source.tokens);
     writer.add<std::uint64_t>("source.offsets", {s.size()}, s);
     writer.add<std::int32_t>("target.tokens", {target.tokens.size()}, target.tokens);
@@ -33,17 +34,21 @@ double unknown_share(const Ragged& sentences) {
 
 // "3 of dev.en (lines 4 17 20)", with the first line numbers, from 1; the lines count from 0 here.
 std::string lines_text(const std::vector<std::size_t>& lines, const std::filesystem::path& file) {
-    std::string out = std::to_string(lines.size()) + " of " + file.string() + (lines.size() == 1 ? " (line" : " (lines");
-    for (std::size_t i = 0; i < std::min<std::size_t>(lines.size(), FilterReport::examples); ++i) out += " " + std::to_string(lines[i] + 1);
+    std::string out =
+        std::to_string(lines.size()) + " of " + file.string() + (lines.size() == 1 ? " (line" : " (lines");
+    for (std::size_t i = 0; i < std::min<std::size_t>(lines.size(), FilterReport::examples); ++i)
+        out += " " + std::to_string(lines[i] + 1);
     return out + (lines.size() > FilterReport::examples ? " ...)" : ")");
 }
 
 // Validation and test text is not filtered, but what is odd about it is said before anything is trained.
-void report_blank_lines(const Project& project, const std::vector<std::string>& lines, const std::filesystem::path& file) {
+void report_blank_lines(const Project& project, const std::vector<std::string>& lines,
+                        const std::filesystem::path& file) {
     std::vector<std::size_t> blank;
     for (std::size_t i = 0; i < lines.size(); ++i)
         if (split_words(lines[i]).empty()) blank.push_back(i);
-    if (blank.size() == lines.size()) throw bad_file(file.string(), "has only blank lines, expected one sentence a line");
+    if (blank.size() == lines.size())
+        throw bad_file(file.string(), "has only blank lines, expected one sentence a line");
     if (!blank.empty()) project.say("notice: blank lines: " + lines_text(blank, file));
 }
 
@@ -90,7 +95,8 @@ Json run_data(const Project& project) {
     std::filesystem::remove_all(project.folder / "data");  // another tokenizer's files would stay
     std::filesystem::create_directories(project.folder / "data");
     Json results;
-    Filtered train = filter(read_parallel(s.train.source, s.train.target), {.max_length = s.max_length, .max_ratio = s.max_ratio});
+    Filtered train =
+        filter(read_parallel(s.train.source, s.train.target), {.max_length = s.max_length, .max_ratio = s.max_ratio});
     if (train.text.size() == 0)
         throw bad_file(s.train.source.string(), "no sentence pair is left after filtering:\n" + train.report.text());
     project.say(train.report.text());
@@ -107,8 +113,8 @@ Json run_data(const Project& project) {
     for (const auto& [name, text] : {std::pair("valid", &valid), std::pair("test", &test)}) {
         const Overlap overlap = count_overlap(train.text, *text);
         if (overlap.pairs != 0)
-            project.say("notice: " + std::to_string(overlap.pairs) + " of " + std::to_string(text->size()) + " " + name +
-                        " pairs stand in the training text: scores on them say little");
+            project.say("notice: " + std::to_string(overlap.pairs) + " of " + std::to_string(text->size()) + " " +
+                        name + " pairs stand in the training text: scores on them say little");
         results["overlap"][name] = overlap.pairs;
     }
 
@@ -118,10 +124,11 @@ Json run_data(const Project& project) {
             if (name == "test") check_test_lengths(a, s.test.source);
             if (name == "valid") drop_long_pairs(project, a, b, s.valid.source);
             save_corpus(project.data(name + ".safetensors"), a, b);
-            results[name] = {{"pairs", a.size()}, {"source_tokens", a.tokens.size()}, {"target_tokens", b.tokens.size()}};
+            results[name] = {
+                {"pairs", a.size()}, {"source_tokens", a.tokens.size()}, {"target_tokens", b.tokens.size()}};
             project.say(name + ": " + std::to_string(a.size()) + " pairs, " + std::to_string(a.tokens.size()) + " + " +
-                        std::to_string(b.tokens.size()) + " tokens, unknown " + fixed(100 * unknown_share(a), 3) + " % + " +
-                        fixed(100 * unknown_share(b), 3) + " %");
+                        std::to_string(b.tokens.size()) + " tokens, unknown " + fixed(100 * unknown_share(a), 3) +
+                        " % + " + fixed(100 * unknown_share(b), 3) + " %");
         };
         part("test", test);
         part("valid", valid);
@@ -149,8 +156,9 @@ Json run_data(const Project& project) {
         }
         return results;
     }
-    SentencePieceOptions options{.model = s.tokenizer == "bpe" ? SentencePieceOptions::Model::bpe : SentencePieceOptions::Model::unigram,
-                                 .vocab_size = s.vocab_size};
+    SentencePieceOptions options{
+        .model = s.tokenizer == "bpe" ? SentencePieceOptions::Model::bpe : SentencePieceOptions::Model::unigram,
+        .vocab_size = s.vocab_size};
     if (s.joint_vocab) {
         const std::array<Lines, 2> both{Lines(train.text.source), Lines(train.text.target)};
         const auto joint = train_sentencepiece(both, options);

@@ -57,7 +57,9 @@ std::vector<std::pair<std::string, double>> estimate(const Project& project) {
     for (const Stage& stage : stages())
         if (!project.finished(stage.name, stage_identity(s, stage.name))) left.push_back(stage.name);
     if (left.empty()) return {};
-    const auto is_left = [&](const std::string& name) { return std::find(left.begin(), left.end(), name) != left.end(); };
+    const auto is_left = [&](const std::string& name) {
+        return std::find(left.begin(), left.end(), name) != left.end();
+    };
     const RuntimeArch largest = to_runtime(s.space().largest()), smallest = to_runtime(s.space().smallest());
     Weights<float> weights(project.model_config());
     weights.initialize(1);
@@ -100,15 +102,15 @@ std::vector<std::pair<std::string, double>> estimate(const Project& project) {
     const double sentences = static_cast<double>(valid.source.size());
     const double scored = s.search_sentences ? std::min(1.0, static_cast<double>(s.search_sentences) / sentences) : 1;
     // many networks come back in later generations, about two fifths in the quickstart's 30
-    const double networks = s.search.population + 0.6 * s.search.iterations * (s.search.mutations + s.search.crossovers);
+    const double networks =
+        s.search.population + 0.6 * s.search.iterations * (s.search.mutations + s.search.crossovers);
     const double candidate = runs * 0.5 * (slow + fast) + reference;
-    const double translation = static_cast<double>(test.target.tokens.size()) / static_cast<double>(s.latency_length) * slow *
-                               static_cast<double>(s.beam) / static_cast<double>(s.latency_beam);
+    const double translation = static_cast<double>(test.target.tokens.size()) / static_cast<double>(s.latency_length) *
+                               slow * static_cast<double>(s.beam) / static_cast<double>(s.latency_beam);
     const auto some = weights.values().first(std::min<std::size_t>(weights.values().size(), 100000));
     const auto parts = static_cast<double>(weights.values().size()) / static_cast<double>(some.size());
-    const double baseline = is_left("winner") || is_left("baseline")
-                                ? training(s.sub_recipe, time_update(project, largest), slow_loss)
-                                : 0;
+    const double baseline =
+        is_left("winner") || is_left("baseline") ? training(s.sub_recipe, time_update(project, largest), slow_loss) : 0;
 
     const std::pair<std::string, std::function<double()>> all[] = {
         {"data", [] { return 0.0; }},
@@ -119,7 +121,9 @@ std::vector<std::pair<std::string, double>> estimate(const Project& project) {
         {"winner", [&] { return share * baseline; }},
         {"baseline", [&] { return baseline; }},
         {"quantize",
-         [&] { return (1 + share) * parts * seconds_of([&] { (void)kmeans(some, std::size_t{1} << s.bits); }) / threads; }},
+         [&] {
+             return (1 + share) * parts * seconds_of([&] { (void)kmeans(some, std::size_t{1} << s.bits); }) / threads;
+         }},
         {"evaluate", [&] { return (2 + 3 * share) * translation + 10 * candidate; }},
         {"report", [] { return 0.0; }}};
     std::vector<std::pair<std::string, double>> out;

@@ -26,8 +26,8 @@ Scored score(const Project& project, const std::string& name, const Model& model
     options.search.beam = s.beam;
     options.search.length_penalty = s.length_penalty;
     options.threads = project.pool.threads();
-    Translator translator(std::make_shared<const Weights<float>>(model.weights), model.arch, load_tokenizers(project.folder / "data"),
-                          options);
+    Translator translator(std::make_shared<const Weights<float>>(model.weights), model.arch,
+                          load_tokenizers(project.folder / "data"), options);
     Scored out{translator.translate(test.source), {}};
     const Bleu bleu;
     const auto segments = segment_statistics(bleu, out.translations, test.target);
@@ -35,8 +35,11 @@ Scored score(const Project& project, const std::string& name, const Model& model
     const BleuScore detail = bleu.result(sum_statistics(segments));
     const Chrf chrf;
     const double chrf_score = chrf.score(sum_statistics(segment_statistics(chrf, out.translations, test.target)));
-    out.json = {{"bleu", interval.score},   {"bleu_low", interval.low},        {"bleu_high", interval.high},
-                {"chrf", chrf_score},       {"bleu_text", detail.text(bleu.signature())}};
+    out.json = {{"bleu", interval.score},
+                {"bleu_low", interval.low},
+                {"bleu_high", interval.high},
+                {"chrf", chrf_score},
+                {"bleu_text", detail.text(bleu.signature())}};
     project.say(name + ": " + detail.text(bleu.signature()) + ", chrF2 " + fixed(chrf_score, 2));
     return out;
 }
@@ -78,7 +81,8 @@ Json run_evaluate(const Project& project) {
     for (const std::string name : {"winner", "baseline"}) {
         const auto file = project.quantized_file(name);
         const Model quantized = load_quantized_model(file);
-        results["models"][name]["quantized"] = score(project, name + ", " + std::to_string(s.bits) + " bits", quantized, test).json;
+        results["models"][name]["quantized"] =
+            score(project, name + ", " + std::to_string(s.bits) + " bits", quantized, test).json;
         results["models"][name]["quantized"]["file_bytes"] = std::filesystem::file_size(file);
     }
 

@@ -46,8 +46,8 @@ Json run_measure(const Project& project) {
         const RuntimeArch arch = to_runtime(s.space().decode(s.space().random_gene(rng)));
         if (known.insert(to_text(arch)).second) archs.push_back(arch);
         if (draws > 1000 * s.latency_samples)
-            throw bad_config("lat-dataset-size " + std::to_string(s.latency_samples) + ": only " + std::to_string(archs.size()) +
-                             " different networks were drawn from the space");
+            throw bad_config("lat-dataset-size " + std::to_string(s.latency_samples) + ": only " +
+                             std::to_string(archs.size()) + " different networks were drawn from the space");
     }
     LatencyDataset dataset;
     std::set<std::string> measured;
@@ -58,23 +58,26 @@ Json run_measure(const Project& project) {
     const auto protocol_file = project.folder / "latency.json";
     if (std::filesystem::exists(project.latency_file())) {
         const Json before = load_json(protocol_file);
-        if (const auto difference = settings_difference(JsonView(before, protocol_file.string()), protocol); !difference.empty())
+        if (const auto difference = settings_difference(JsonView(before, protocol_file.string()), protocol);
+            !difference.empty())
             throw bad_config(project.latency_file().string() + ": was measured with other settings: " + difference +
                              "; use another --dir, or 'hat run --from measure' measures again");
         dataset = LatencyDataset::load(project.latency_file());
         for (const auto& row : dataset.rows) {
             measured.insert(row.arch);
             if (row.device != device.id())
-                throw bad_file(project.latency_file().string(), "was measured on another machine or build (" + row.device +
-                                                                    ", here: " + device.id() + "); remove it to start over");
+                throw bad_file(project.latency_file().string(), "was measured on another machine or build (" +
+                                                                    row.device + ", here: " + device.id() +
+                                                                    "); remove it to start over");
         }
         usual = Milliseconds(dataset.rows.front().reference_ms / dataset.rows.front().gain);
         project.say("resumed with " + std::to_string(dataset.rows.size()) + " measurements");
     } else {
         save_json(protocol_file, protocol);
     }
-    archs.erase(std::remove_if(archs.begin(), archs.end(), [&](const auto& a) { return measured.count(to_text(a)) != 0; }),
-                archs.end());
+    archs.erase(
+        std::remove_if(archs.begin(), archs.end(), [&](const auto& a) { return measured.count(to_text(a)) != 0; }),
+        archs.end());
 
     Meter meter(make_probe(weights, largest, s), meter_options(s), SteadyClock{}, usual);
     Progress progress("measure", s.latency_samples, project.quiet, dataset.rows.size());
@@ -109,21 +112,18 @@ Json run_measure(const Project& project) {
     const double largest_ms = corrected.measure(largest_probe).total().count();
     const double smallest_ms = corrected.measure(smallest_probe).total().count();
     const auto [low, high] = std::minmax_element(gains.begin(), gains.end());
-    project.say("largest network " + fixed(largest_ms, 2) + " ms, smallest " + fixed(smallest_ms, 2) + " ms; drift divided out: " +
-                fixed(*low, 3) + " to " + fixed(*high, 3));
-    return {{"samples", dataset.rows.size()},
-            {"largest_ms", largest_ms},
-            {"smallest_ms", smallest_ms},
-            {"usual_ms", usual_ms},
-            {"gain_low", *low},
-            {"gain_high", *high},
+    project.say("largest network " + fixed(largest_ms, 2) + " ms, smallest " + fixed(smallest_ms, 2) +
+                " ms; drift divided out: " + fixed(*low, 3) + " to " + fixed(*high, 3));
+    return {{"samples", dataset.rows.size()}, {"largest_ms", largest_ms}, {"smallest_ms", smallest_ms},
+            {"usual_ms", usual_ms},           {"gain_low", *low},         {"gain_high", *high},
             {"device", device.text()}};
 }
 
 Meter<Probe> run_meter(const Project& project, const Weights<float>& weights) {
     const Settings& s = project.settings;
     const double usual = project.results("measure").get<double>("usual_ms");
-    return Meter<Probe>(make_probe(weights, to_runtime(s.space().largest()), s), meter_options(s), SteadyClock{}, Milliseconds(usual));
+    return Meter<Probe>(make_probe(weights, to_runtime(s.space().largest()), s), meter_options(s), SteadyClock{},
+                        Milliseconds(usual));
 }
 
 double limit_ms(const Project& project) {
@@ -146,9 +146,9 @@ Json run_predict(const Project& project) {
     metrics["rows"] = judged.truth.size();
     for (std::size_t i = 0; i < judged.truth.size(); ++i) pairs.push_back({judged.truth[i], judged.predicted[i]});
     predictor.save(project.predictor_file(), {{"model", s.predictor}, {"metrics", metrics.dump()}});
-    project.say("predictor (" + s.predictor + ") on " + std::to_string(judged.truth.size()) + " held-out networks: RMSE " +
-                fixed(judged.report.rmse, 3) + " ms, MAPE " + fixed(judged.report.mape, 2) + " %, Kendall tau " +
-                fixed(judged.report.kendall_tau, 3));
+    project.say("predictor (" + s.predictor + ") on " + std::to_string(judged.truth.size()) +
+                " held-out networks: RMSE " + fixed(judged.report.rmse, 3) + " ms, MAPE " +
+                fixed(judged.report.mape, 2) + " %, Kendall tau " + fixed(judged.report.kendall_tau, 3));
     return {{"metrics", metrics}, {"pairs", pairs}, {"fitted", fitted.size()}};
 }
 

@@ -100,7 +100,8 @@ const Json* Project::finished(const std::string& stage, const Json& identity) co
     }
     for (const auto& output : find_stage(stage).outputs)
         if (!std::filesystem::exists(folder / output))
-            throw bad_file((folder / output).string(), "is missing, though stage '" + stage + "' is finished; " + again);
+            throw bad_file((folder / output).string(),
+                           "is missing, though stage '" + stage + "' is finished; " + again);
     return &all[stage].json();
 }
 
@@ -139,7 +140,10 @@ const std::vector<Stage>& stages() {
         {"search", "search the best SubTransformer under the limit", run_search, {"search.json"}, true},
         {"winner", "train the winner from scratch", run_winner, {"winner" + model, "winner"}, true},
         {"baseline", "train the largest network for comparison", run_baseline, {"baseline" + model, "baseline"}, true},
-        {"quantize", "quantize the winner and the baseline", run_quantize, {"winner" + quantized, "baseline" + quantized}},
+        {"quantize",
+         "quantize the winner and the baseline",
+         run_quantize,
+         {"winner" + quantized, "baseline" + quantized}},
         {"evaluate", "translate the test set, measure again", run_evaluate, {"winner.test.txt"}},
         {"report", "write the report", run_report, {"report.json", "report.html"}}};
     return all;

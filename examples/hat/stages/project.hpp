@@ -38,7 +38,9 @@ public:
     std::filesystem::path predictor_file() const { return folder / "predictor.safetensors"; }
     // What a training leaves: model.safetensors and the tokenizers, all that translating needs.
     std::filesystem::path model_folder(const std::string& stage) const { return folder / stage / "model"; }
-    std::filesystem::path quantized_file(const std::string& stage) const { return folder / stage / "quantized" / "model.hatq"; }
+    std::filesystem::path quantized_file(const std::string& stage) const {
+        return folder / stage / "quantized" / "model.hatq";
+    }
     std::filesystem::path super_model() const { return model_folder("super") / "model.safetensors"; }
     // Puts the tokenizers of the data stage beside a model; returns their checksum, for the model's note "tokenizers".
     std::string copy_tokenizers(const std::filesystem::path& model) const;
@@ -56,8 +58,8 @@ public:
     // The winner of the search.
     RuntimeArch winner() const;
 
-    // The record of a finished stage; null if it is not finished. Throws bad_config, naming the key, if it was made with
-    // other settings, and bad_file if a file it left is gone.
+    // The record of a finished stage; null if it is not finished. Throws bad_config, naming the key, if it was made
+    // with other settings, and bad_file if a file it left is gone.
     const Json* finished(const std::string& stage, const Json& identity) const;
     // The record of a stage that must be finished under these settings; throws bad_config otherwise.
     const Json& require(const std::string& stage) const;

@@ -20,8 +20,8 @@ Json run_quantize(const Project& project) {
         save_quantized(file, quantized, model.notes);
         const auto before = std::filesystem::file_size(original), after = std::filesystem::file_size(file);
         project.say(name + ": " + bytes_text(before) + " to " + bytes_text(after) + ", " +
-                    fixed(static_cast<double>(before) / static_cast<double>(after), 2) + " times smaller; largest relative error of a matrix " +
-                    fixed(worst, 3));
+                    fixed(static_cast<double>(before) / static_cast<double>(after), 2) +
+                    " times smaller; largest relative error of a matrix " + fixed(worst, 3));
         results[name] = {{"bytes_before", before}, {"bytes_after", after}, {"largest_relative_error", worst}};
     }
     return results;

@@ -32,7 +32,8 @@ void add_curves(ReportData& report, const std::string& name, const JsonView& his
     for (std::size_t i = 0; i < history.size(); ++i)
         if (history[i].has("valid_nll"))
             for (const auto& item : history[i]["valid_nll"].json().items())
-                if (std::find(networks.begin(), networks.end(), item.key()) == networks.end()) networks.push_back(item.key());
+                if (std::find(networks.begin(), networks.end(), item.key()) == networks.end())
+                    networks.push_back(item.key());
     if (networks.empty()) networks.emplace_back();
     for (const auto& network : networks) {
         ReportCurve curve{networks.size() > 1 ? name + ", " + network : name, {}};
@@ -41,7 +42,8 @@ void add_curves(ReportData& report, const std::string& name, const JsonView& his
             ReportCurve::Point p;
             p.update = entry.get<double>("update");
             p.train = entry.get<double>("train_nll");
-            if (entry.has("valid_nll") && entry["valid_nll"].has(network)) p.valid = entry["valid_nll"].get<double>(network);
+            if (entry.has("valid_nll") && entry["valid_nll"].has(network))
+                p.valid = entry["valid_nll"].get<double>(network);
             curve.points.push_back(p);
         }
         report.curves.push_back(std::move(curve));
@@ -52,8 +54,9 @@ void add_curves(ReportData& report, const std::string& name, const JsonView& his
 
 Json run_report(const Project& project) {
     const Settings& s = project.settings;
-    const JsonView data = project.results("data"), measure = project.results("measure"), predict = project.results("predict"),
-                   search = project.results("search"), evaluate = project.results("evaluate");
+    const JsonView data = project.results("data"), measure = project.results("measure"),
+                   predict = project.results("predict"), search = project.results("search"),
+                   evaluate = project.results("evaluate");
     const JsonView winner = evaluate["models"]["winner"], baseline = evaluate["models"]["baseline"];
 
     ReportData r;
@@ -61,8 +64,9 @@ Json run_report(const Project& project) {
     r.models = {model_row("baseline (largest network)", baseline), model_row("SubTransformer found", winner)};
     r.networks = {{"SubTransformer found", project.winner()}, {"baseline", to_runtime(s.space().largest())}};
     r.summary = "Of " + search.get<std::string>("networks") + " networks, the one found is " +
-                fixed(baseline.get<double>("latency_ms") / winner.get<double>("latency_ms"), 2) + " times as fast as the largest, at " +
-                fixed(winner.get<double>("bleu"), 2) + " BLEU against " + fixed(baseline.get<double>("bleu"), 2) + ".";
+                fixed(baseline.get<double>("latency_ms") / winner.get<double>("latency_ms"), 2) +
+                " times as fast as the largest, at " + fixed(winner.get<double>("bleu"), 2) + " BLEU against " +
+                fixed(baseline.get<double>("bleu"), 2) + ".";
     std::string configs;
     for (const auto& file : s.files) configs += " --config " + file;
     r.provenance = {{"command", "hat run" + configs},
@@ -83,8 +87,10 @@ Json run_report(const Project& project) {
                                     std::to_string(data[part].get<std::size_t>("source_tokens")) + " + " +
                                     std::to_string(data[part].get<std::size_t>("target_tokens")) + " tokens"});
     r.data.push_back({"filter", data.get<std::string>("filter")});
-    r.data.push_back({"vocabulary", std::to_string(data.get<std::size_t>("source_vocab")) + " " + s.tokenizer + " pieces"});
-    const JsonView pairs = predict["pairs"], metrics = predict["metrics"], history = search["history"], examples = evaluate["examples"];
+    r.data.push_back(
+        {"vocabulary", std::to_string(data.get<std::size_t>("source_vocab")) + " " + s.tokenizer + " pieces"});
+    const JsonView pairs = predict["pairs"], metrics = predict["metrics"], history = search["history"],
+                   examples = evaluate["examples"];
     for (std::size_t i = 0; i < pairs.size(); ++i)
         r.predictions.push_back({pairs[i][0].as<double>(), pairs[i][1].as<double>(), true});
     r.prediction_facts = {{"held-out networks", std::to_string(metrics.get<std::size_t>("rows"))},
@@ -107,7 +113,8 @@ Json run_report(const Project& project) {
                               examples[i].get<std::string>("reference"),
                               {{"SubTransformer found", examples[i].get<std::string>("hypothesis")}}});
     for (const Stage& stage : stages())
-        if (stage.name != "report") r.stages.push_back({stage.name, project.require(stage.name).at("seconds").get<double>()});
+        if (stage.name != "report")
+            r.stages.push_back({stage.name, project.require(stage.name).at("seconds").get<double>()});
 
     save_report(project.folder / "report.json", r);
     write_file_atomically(project.folder / "report.html", html_report(r));

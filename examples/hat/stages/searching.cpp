@@ -59,21 +59,24 @@ Json run_search(const Project& project) {
                      nullptr};
     policy.mutation.probability = s.search.mutation_probability;
     policy.observer = [&](const hat::Progress& p) {
-        progress.update(p.iteration + 1, "best loss " + fixed(p.best_loss, 4) + " at " + fixed(p.best_latency.count(), 2) + " ms, mean " +
-                                             fixed(p.mean_loss, 4) + ", " + std::to_string(p.evaluations) + " networks scored");
+        progress.update(p.iteration + 1, "best loss " + fixed(p.best_loss, 4) + " at " +
+                                             fixed(p.best_latency.count(), 2) + " ms, mean " + fixed(p.mean_loss, 4) +
+                                             ", " + std::to_string(p.evaluations) + " networks scored");
     };
     const Searcher<RunPolicy> searcher(policy);
     const auto file = project.folder / "search.json";
     const std::string scores = "weights " + std::to_string(crc32(read_file(project.super_model()))) + ", predictor " +
-                               std::to_string(crc32(read_file(project.predictor_file()))) + ", sentences " + std::to_string(sentences) +
-                               ", batches " + std::to_string(scored_on.size());
-    auto state = std::filesystem::exists(file) ? load_search(file, searcher, budget, s.seed, scores) : searcher.start(budget, s.seed);
+                               std::to_string(crc32(read_file(project.predictor_file()))) + ", sentences " +
+                               std::to_string(sentences) + ", batches " + std::to_string(scored_on.size());
+    auto state = std::filesystem::exists(file) ? load_search(file, searcher, budget, s.seed, scores)
+                                               : searcher.start(budget, s.seed);
     while (!searcher.finished(state)) {
         try {
             searcher.step(state);
         } catch (const infeasible& e) {
             const bool given = s.search.latency_limit_ms > 0;
-            throw infeasible(std::string(e.what()) + "; raise '" + (given ? "latency-constraint" : "latency-fraction") + "', now " +
+            throw infeasible(std::string(e.what()) + "; raise '" + (given ? "latency-constraint" : "latency-fraction") +
+                             "', now " +
                              (given ? fixed(s.search.latency_limit_ms, 3) + " ms"
                                     : fixed(s.latency_fraction, 3) + " of the largest network's " +
                                           fixed(limit / s.latency_fraction, 3) + " ms"));
@@ -109,11 +112,14 @@ Json run_search(const Project& project) {
         }
     }
     const Milliseconds baseline = measure(largest);
-    project.say("found, under a limit of " + fixed(limit, 2) + " ms (predicted " + fixed(found.latency.count(), 2) + ", measured " +
-                fixed(measured.count(), 2) + "; the largest network: " + fixed(baseline.count(), 2) + "):\n" + describe(found.arch));
-    if (tried > 1) project.say("measured " + std::to_string(tried) + " of the best networks: the better ones were over the limit");
+    project.say("found, under a limit of " + fixed(limit, 2) + " ms (predicted " + fixed(found.latency.count(), 2) +
+                ", measured " + fixed(measured.count(), 2) + "; the largest network: " + fixed(baseline.count(), 2) +
+                "):\n" + describe(found.arch));
+    if (tried > 1)
+        project.say("measured " + std::to_string(tried) + " of the best networks: the better ones were over the limit");
     if (measured.count() > limit)
-        project.say("notice: all of them measure over the limit; the winner by " + fixed(100 * (measured.count() / limit - 1), 1) + " %");
+        project.say("notice: all of them measure over the limit; the winner by " +
+                    fixed(100 * (measured.count() / limit - 1), 1) + " %");
     Json history = Json::array();
     for (const auto& p : state.history)
         history.push_back({{"iteration", p.iteration},
@@ -122,10 +128,14 @@ Json run_search(const Project& project) {
                            {"mean_loss", p.mean_loss},
                            {"evaluations", p.evaluations},
                            {"cache_hits", p.cache_hits}});
-    return {{"arch", arch_to_json(found.arch)}, {"loss", found.loss},
-            {"limit_ms", limit},                {"predicted_ms", found.latency.count()},
-            {"measured_ms", measured.count()},  {"largest_ms", baseline.count()},
-            {"measured_networks", tried},       {"history", history},
+    return {{"arch", arch_to_json(found.arch)},
+            {"loss", found.loss},
+            {"limit_ms", limit},
+            {"predicted_ms", found.latency.count()},
+            {"measured_ms", measured.count()},
+            {"largest_ms", baseline.count()},
+            {"measured_networks", tried},
+            {"history", history},
             {"evaluations", state.history.back().evaluations},
             {"networks", s.space().network_count().text()}};
 }

@@ -103,15 +103,18 @@ void check_schedule(const YamlConfig& config, const std::string& prefix, const T
         if (!(recipe.lr > 0)) throw config.problem(key("lr"), "a positive number");
     } else {
         if (!(recipe.max_lr > recipe.lr))
-            throw config.problem(key("max-lr"), "more than '" + key("lr") + "', which is the minimum of a cosine schedule");
+            throw config.problem(key("max-lr"),
+                                 "more than '" + key("lr") + "', which is the minimum of a cosine schedule");
         if (!(recipe.lr_shrink > 0)) throw config.problem("lr-shrink", "a positive number");
         if (recipe.lr_period_updates <= 0 && recipe.max_updates <= recipe.warmup_updates)
             throw config.problem(key("max-update"), "more than '" + key("warmup-updates") + "', " +
-                                                        std::to_string(recipe.warmup_updates) + ", for a cosine schedule");
+                                                        std::to_string(recipe.warmup_updates) +
+                                                        ", for a cosine schedule");
     }
     if (recipe.max_updates < 1) throw config.problem(key("max-update"), "at least 1");
     if (recipe.warmup_updates > recipe.max_updates)
-        throw config.problem(key("warmup-updates"), "at most '" + key("max-update") + "', " + std::to_string(recipe.max_updates));
+        throw config.problem(key("warmup-updates"),
+                             "at most '" + key("max-update") + "', " + std::to_string(recipe.max_updates));
     if (!(recipe.dropout < 1)) throw config.problem(key("dropout"), "a number from 0 to less than 1");
     try {
         validate(trainer_options(recipe).schedule);
@@ -122,11 +125,13 @@ void check_schedule(const YamlConfig& config, const std::string& prefix, const T
 
 void check_search(const YamlConfig& config, const SearchRecipe& search) {
     if (search.parents > search.population)
-        throw config.about("parent-size",
-                           "there are " + std::to_string(search.parents) + " parents ('parent-size') in a population of " +
-                               std::to_string(search.population) + " ('population-size'), expected at most as many");
+        throw config.about("parent-size", "there are " + std::to_string(search.parents) +
+                                              " parents ('parent-size') in a population of " +
+                                              std::to_string(search.population) +
+                                              " ('population-size'), expected at most as many");
     if (search.crossovers > 0 && search.parents < 2)
-        throw config.problem("parent-size", "at least 2, because 'crossover-size' is " + std::to_string(search.crossovers));
+        throw config.problem("parent-size",
+                             "at least 2, because 'crossover-size' is " + std::to_string(search.crossovers));
     if (search.mutations + search.crossovers == 0)
         throw config.problem("mutation-size", "at least 1, because 'crossover-size' is 0, too");
 }
@@ -220,9 +225,9 @@ Settings read_settings(const std::vector<std::string>& names) {
 
     s.latency_samples = count(config, "lat-dataset-size", s.latency_samples, 20);
     if (s.space().network_count() < BigCount(s.latency_samples))
-        throw config.about("lat-dataset-size",
-                           std::to_string(s.latency_samples) + " networks are to be measured, but the space has only " +
-                               s.space().network_count().text());
+        throw config.about("lat-dataset-size", std::to_string(s.latency_samples) +
+                                                   " networks are to be measured, but the space has only " +
+                                                   s.space().network_count().text());
     s.latency_repeats = count(config, "latiter", s.latency_repeats, 1, 1'000'000);
     s.latency_length =
         count(config, "latency-length",
@@ -262,9 +267,13 @@ Settings read_settings(const std::vector<std::string>& names) {
     const auto more = keys_without_effect(config, s);
     s.skipped.insert(s.skipped.end(), more.begin(), more.end());
 
-    s.data_identity = {{"tokenizer", s.tokenizer},     {"vocab-size", s.vocab_size}, {"joint-vocab", s.joint_vocab},
-                       {"max-length", s.max_length}, {"max-ratio", s.max_ratio}};
-    for (const auto& [part, text] : {std::pair("train", &s.train), std::pair("valid", &s.valid), std::pair("test", &s.test)}) {
+    s.data_identity = {{"tokenizer", s.tokenizer},
+                       {"vocab-size", s.vocab_size},
+                       {"joint-vocab", s.joint_vocab},
+                       {"max-length", s.max_length},
+                       {"max-ratio", s.max_ratio}};
+    for (const auto& [part, text] :
+         {std::pair("train", &s.train), std::pair("valid", &s.valid), std::pair("test", &s.test)}) {
         s.data_identity[std::string(part) + "-source"] = text_identity(text->source);
         s.data_identity[std::string(part) + "-target"] = text_identity(text->target);
     }
@@ -282,8 +291,10 @@ Settings read_settings(const std::vector<std::string>& names) {
                       {"sub-lr", s.sub_recipe.lr},
                       {"sub-max-lr", s.sub_recipe.max_lr},
                       {"sub-dropout", s.sub_recipe.dropout}};
-    s.latency_identity = {{"lat-dataset-size", s.latency_samples}, {"latiter", s.latency_repeats},
-                          {"latency-length", s.latency_length},    {"latency-beam", s.latency_beam},
+    s.latency_identity = {{"lat-dataset-size", s.latency_samples},
+                          {"latiter", s.latency_repeats},
+                          {"latency-length", s.latency_length},
+                          {"latency-beam", s.latency_beam},
                           {"latency-threads", s.latency_threads}};
     s.predictor_identity = {{"predictor", s.predictor}};
     if (s.predictor != "linear") {

@@ -40,12 +40,13 @@ struct Settings {
     std::uint64_t validate_every = 0, checkpoint_every = 0, patience = 0;
 
     // latency
-    std::size_t latency_samples = 2000, latency_repeats = 20, latency_length = 30, latency_beam = 5, latency_threads = 1;
+    std::size_t latency_samples = 2000, latency_repeats = 20, latency_length = 30, latency_beam = 5,
+                latency_threads = 1;
     std::string predictor = "mlp";  // mlp, mlp-paper, linear
     PredictorOptions predictor_options;
 
     // search
-    SearchRecipe search;         // latency_limit_ms 0: latency_fraction of the largest network's
+    SearchRecipe search;  // latency_limit_ms 0: latency_fraction of the largest network's
     double latency_fraction = 0.5;
     std::size_t search_sentences = 0;  // of the validation set; 0: all
 
@@ -58,9 +59,10 @@ struct Settings {
     std::vector<std::string> skipped;  // keys that mean nothing in this run
     std::vector<std::string> files;
 
-    // What the stages' results depend on, by configuration key; see stage_identity(). Text counts by what it says, not by
-    // where it is.
-    Json data_identity, model_identity, training_identity, latency_identity, predictor_identity, search_identity, sub_identity;
+    // What the stages' results depend on, by configuration key; see stage_identity(). Text counts by what it says, not
+    // by where it is.
+    Json data_identity, model_identity, training_identity, latency_identity, predictor_identity, search_identity,
+        sub_identity;
 };
 
 // Everything is checked here, before any stage runs. Throws bad_config naming file, line and key, and bad_file.

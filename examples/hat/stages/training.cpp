@@ -31,25 +31,30 @@ Training training(const Project& project, Weights<float> weights, const Training
         some = std::max(train.source[i].size(), train.target[i].size()) <= tokens;
     if (!some)
         throw bad_config("max-tokens is " + std::to_string(tokens) + ", and every training pair of " +
-                         project.settings.train.source.string() + " has more tokens on a side, so no batch can be made");
+                         project.settings.train.source.string() +
+                         " has more tokens on a side, so no batch can be made");
     const auto batches = std::make_shared<const Batches>(
         std::move(train.source), std::move(train.target),
         BatchOptions{.max_tokens = tokens, .too_long = BatchOptions::TooLong::drop, .seed = project.settings.seed});
-    const Batches validation(std::move(valid.source), std::move(valid.target),
-                             {.max_tokens = std::max<std::size_t>(tokens, 4096), .too_long = BatchOptions::TooLong::drop});
-    return {std::move(weights), make_task(batch_source(batches), batches_in_order(validation)), recipe, batches->dropped().size()};
+    const Batches validation(
+        std::move(valid.source), std::move(valid.target),
+        {.max_tokens = std::max<std::size_t>(tokens, 4096), .too_long = BatchOptions::TooLong::drop});
+    return {std::move(weights), make_task(batch_source(batches), batches_in_order(validation)), recipe,
+            batches->dropped().size()};
 }
 
 Training super_training(const Project& project) {
     const Settings& s = project.settings;
     Weights<float> weights(project.model_config());
     weights.initialize(derive_seed(s.seed, 1));
-    return training(project, std::move(weights), s.super_recipe, [&](BatchSource batches, std::vector<Batch> validation) {
-        return super_task(UniformSampler<RuntimeSpace>(s.space(), derive_seed(s.seed, 3),
-                                                       s.sample_over == "genes" ? SampleOver::genes : SampleOver::networks),
-                          to_runtime(s.space().largest()), to_runtime(s.space().smallest()), std::move(batches),
-                          std::move(validation), {{"sample-over", s.sample_over}, {"choices", space_json(s.space())}});
-    });
+    return training(
+        project, std::move(weights), s.super_recipe, [&](BatchSource batches, std::vector<Batch> validation) {
+            return super_task(
+                UniformSampler<RuntimeSpace>(s.space(), derive_seed(s.seed, 3),
+                                             s.sample_over == "genes" ? SampleOver::genes : SampleOver::networks),
+                to_runtime(s.space().largest()), to_runtime(s.space().smallest()), std::move(batches),
+                std::move(validation), {{"sample-over", s.sample_over}, {"choices", space_json(s.space())}});
+        });
 }
 
 Training training_from_scratch(const Project& project, const RuntimeArch& arch) {
@@ -60,9 +65,10 @@ Training training_from_scratch(const Project& project, const RuntimeArch& arch) 
     config.shape = canonical(arch);
     Weights<float> weights(config);
     weights.initialize(derive_seed(project.settings.seed, 2));
-    return training(project, std::move(weights), project.settings.sub_recipe, [&](BatchSource batches, std::vector<Batch> validation) {
-        return fixed_task(arch, std::move(batches), std::move(validation));
-    });
+    return training(project, std::move(weights), project.settings.sub_recipe,
+                    [&](BatchSource batches, std::vector<Batch> validation) {
+                        return fixed_task(arch, std::move(batches), std::move(validation));
+                    });
 }
 
 // What the batches are: checkpoints of a training on others are not resumed.
@@ -101,7 +107,9 @@ Json train(const Project& project, const std::string& name, const RuntimeArch& a
 
     Progress progress(name, static_cast<std::size_t>(recipe.max_updates), project.quiet);
     TrainingObserver observer;
-    observer.resumed = [&](const TrainingState& state) { project.say("resumed after update " + std::to_string(state.update)); };
+    observer.resumed = [&](const TrainingState& state) {
+        project.say("resumed after update " + std::to_string(state.update));
+    };
     observer.updated = [&](const TrainingProgress& p) {
         progress.update(static_cast<std::size_t>(p.update), training_text(p.loss.nll, p.tokens_per_second));
     };
@@ -121,7 +129,8 @@ Json train(const Project& project, const std::string& name, const RuntimeArch& a
     const CheckpointFolder checkpoints(options.folder, options.keep_last);
     const auto chosen = s.average_checkpoints > 1
                             ? checkpoints.recent_weights(s.average_checkpoints)
-                            : std::vector{CheckpointFolder::weights_file(checkpoints.has_best() ? checkpoints.best() : checkpoints.latest())};
+                            : std::vector{CheckpointFolder::weights_file(
+                                  checkpoints.has_best() ? checkpoints.best() : checkpoints.latest())};
     const Model averaged = average_models(chosen);
     const auto model = project.model_folder(name);
     const std::string tokenizers = project.copy_tokenizers(model);

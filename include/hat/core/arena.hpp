@@ -43,7 +43,7 @@ public:
     void reset(std::size_t n) {
         if (n > capacity_) {
             const std::size_t bytes = n * sizeof(T), align = bytes < huge_from ? alignment : huge_page;
-            data_ = Owner(static_cast<T*>(::operator new(bytes, std::align_val_t{align})), Free{align});
+            data_ = Owner(static_cast<T*>(::operator new (bytes, std::align_val_t{align})), Free{align});
 #if defined(__linux__)
             // only advice: whatever it answers, the memory is good
             if (align == huge_page) madvise(data_.get(), bytes, MADV_HUGEPAGE);
@@ -61,7 +61,7 @@ private:
     static constexpr std::size_t huge_page = std::size_t{2} << 20, huge_from = 2 * huge_page;
     struct Free {
         std::size_t align = alignment;
-        void operator()(T* p) const { ::operator delete(p, std::align_val_t{align}); }
+        void operator()(T* p) const { ::operator delete (p, std::align_val_t{align}); }
     };
     using Owner = std::unique_ptr<T, Free>;
     Owner data_;

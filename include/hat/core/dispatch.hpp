@@ -11,8 +11,7 @@ namespace hat {
 template <auto choices, class F>
 constexpr void with_fixed(int value, F&& f) {
     [&]<std::size_t... I>(std::index_sequence<I...>) {
-        const bool known =
-            ((value == choices[I] && (f(Fixed<static_cast<std::size_t>(choices[I])>{}), true)) || ...);
+        const bool known = ((value == choices[I] && (f(Fixed<static_cast<std::size_t>(choices[I])>{}), true)) || ...);
         if (!known) f(static_cast<std::size_t>(value));
     }
     (std::make_index_sequence<choices.size()>{});

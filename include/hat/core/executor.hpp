@@ -20,7 +20,9 @@ namespace hat {
 
 /// body(0) .. body(n-1), any order, any thread; returns when all are done.
 template <class E>
-concept ExecutorPolicy = requires(const E& ex, void (*body)(std::size_t)) { ex(std::size_t{}, body); };
+concept ExecutorPolicy = requires(const E& ex, void (*body)(std::size_t)) {
+    ex(std::size_t{}, body);
+};
 
 /// Runs everything on the calling thread.
 struct Serial {
@@ -60,8 +62,9 @@ public:
             return;
         }
         using B = std::remove_reference_t<Body>;
-        impl_->run(n, [](void* b, std::size_t i) { (*static_cast<B*>(b))(i); },
-                   const_cast<void*>(static_cast<const void*>(std::addressof(body))));
+        impl_->run(
+            n, [](void* b, std::size_t i) { (*static_cast<B*>(b))(i); },
+            const_cast<void*>(static_cast<const void*>(std::addressof(body))));
     }
 
 private:

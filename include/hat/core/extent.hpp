@@ -30,13 +30,12 @@ struct MatrixView {
     /// A view of memory that is owned elsewhere.
     constexpr MatrixView(T* p, Rows r, Cols c, Stride s) : data(p), rows(r), cols(c), stride(s) {}
     /// A dense matrix: the stride is the number of columns.
-    constexpr MatrixView(T* p, Rows r, Cols c)
-        requires std::convertible_to<Cols, Stride>
+    constexpr MatrixView(T* p, Rows r, Cols c) requires std::convertible_to<Cols, Stride>
         : data(p), rows(r), cols(c), stride(c) {}
     /// A view of mutable numbers is also a view of constant ones.
     template <class U>
-        requires(std::same_as<const U, T> && !std::same_as<U, T>)
-    constexpr MatrixView(const MatrixView<U, Rows, Cols, Stride>& o)
+    requires(std::same_as<const U, T> &&
+             !std::same_as<U, T>) constexpr MatrixView(const MatrixView<U, Rows, Cols, Stride>& o)
         : data(o.data), rows(o.rows), cols(o.cols), stride(o.stride) {}
 
     /// Row `i`, cols elements.

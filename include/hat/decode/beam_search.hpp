@@ -180,8 +180,7 @@ private:
                 T* x = logits.row(r);
                 const std::size_t sentence = active_[r / beam];
                 const T top = row_max(x, logits.cols), log_sum = std::log(sum_exp(x, logits.cols, top));
-                if (!std::isfinite(top) || !std::isfinite(log_sum))
-                    throw logits_not_finite(step, sentence);
+                if (!std::isfinite(top) || !std::isfinite(log_sum)) throw logits_not_finite(step, sentence);
                 if (step == limits_[sentence]) {
                     out.push_back({T(0), x[SpecialTokens::eos], 0, SpecialTokens::eos});
                 } else {

@@ -72,15 +72,14 @@ inline constexpr std::array tokenizer_files = {"joint.spm",  "joint.dict.txt",  
 inline TokenizerPair load_tokenizers(const std::filesystem::path& folder) {
     const auto side = [&](const std::string& name) -> AnyTokenizer {
         std::vector<std::string> found;
-        for (const std::string& file : {std::string("joint.spm"), std::string("joint.dict.txt"), name + ".spm",
-                                        name + ".dict.txt"})
+        for (const std::string& file :
+             {std::string("joint.spm"), std::string("joint.dict.txt"), name + ".spm", name + ".dict.txt"})
             if (std::filesystem::exists(folder / file)) found.push_back(file);
         if (found.size() != 1)
-            throw bad_file(folder.string(),
-                           "has " +
-                               (found.empty() ? "no " + name + " tokenizer" : "both " + found[0] + " and " + found[1]) +
-                               ", expected one of joint.spm, joint.dict.txt, " + name + ".spm and " + name +
-                               ".dict.txt");
+            throw bad_file(
+                folder.string(),
+                "has " + (found.empty() ? "no " + name + " tokenizer" : "both " + found[0] + " and " + found[1]) +
+                    ", expected one of joint.spm, joint.dict.txt, " + name + ".spm and " + name + ".dict.txt");
         if (found[0].ends_with(".spm")) return SentencePieceTokenizer::load(folder / found[0]);
         return WhitespaceTokenizer{Vocabulary::load(folder / found[0])};
     };

@@ -28,9 +28,9 @@ namespace hat {
 
 /// How to translate text.
 struct TranslateOptions {
-    BeamOptions search{};             ///< how each sentence is searched
-    std::size_t threads = 1;          ///< 0: one per hardware thread; translations do not depend on it
-    std::size_t batch_tokens = 1024;  ///< source tokens translated together: speed against memory
+    BeamOptions search{};              ///< how each sentence is searched
+    std::size_t threads = 1;           ///< 0: one per hardware thread; translations do not depend on it
+    std::size_t batch_tokens = 1024;   ///< source tokens translated together: speed against memory
     std::size_t batch_sentences = 64;  ///< and at most so many sentences
 };
 

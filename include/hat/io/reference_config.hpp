@@ -438,10 +438,10 @@ struct SearchRecipe {
     int crossovers = 50;                ///< children by crossover, per generation
     double mutation_probability = 0.3;  ///< of each entry of a gene
     double latency_limit_ms = 0;        ///< milliseconds
-    long validation_batches = -1;  ///< score on so many batches only; below 0: all
+    long validation_batches = -1;       ///< score on so many batches only; below 0: all
     std::array<float, MeanFeatures::size> feature_norm = MeanFeatures{}.norm;  ///< what each feature is divided by
-    double lat_norm = 1;                                    ///< milliseconds of a predicted 1
-    std::string predictor_file, weights_file, output_file;  ///< empty: not given
+    double lat_norm = 1;                                                       ///< milliseconds of a predicted 1
+    std::string predictor_file, weights_file, output_file;                     ///< empty: not given
 };
 
 /// The latency dataset to measure (configs/*/latency_dataset).
@@ -455,8 +455,8 @@ struct LatencyDatasetRecipe {
 struct PredictorRecipe {
     std::string dataset_file, predictor_file;  ///< samples to learn from; where the predictor goes
     std::array<float, MeanFeatures::size> feature_norm = MeanFeatures{}.norm;  ///< what each feature is divided by
-    double lat_norm = 1;  ///< milliseconds of a predicted 1
-    int hidden_width = 400;  ///< neurons of each hidden layer
+    double lat_norm = 1;                                                       ///< milliseconds of a predicted 1
+    int hidden_width = 400;                                                    ///< neurons of each hidden layer
     int hidden_layers = 3;  ///< layers from hidden to hidden: one less than the network has
     int steps = 5000;       ///< updates
     int batch = 128;        ///< samples of each update

@@ -50,13 +50,13 @@ struct ReportCurve {
 /// A latency that was predicted and measured.
 struct ReportPrediction {
     double measured_ms = 0, predicted_ms = 0;  ///< of one network, milliseconds
-    bool held_out = false;  ///< the predictor had not seen it
+    bool held_out = false;                     ///< the predictor had not seen it
 };
 
 /// One iteration of the search, over its population.
 struct ReportIteration {
     double best_loss = report_unknown, mean_loss = report_unknown;  ///< over the population
-    double best_latency_ms = report_unknown;  ///< of the network with the best loss
+    double best_latency_ms = report_unknown;                        ///< of the network with the best loss
 };
 
 /// The search and the latency of its winner.
@@ -78,7 +78,7 @@ struct ReportModel {
     double bleu = report_unknown, bleu_low = report_unknown, bleu_high = report_unknown;  ///< 95 % interval
     double chrf = report_unknown;                                                         ///< chrF2 on the test set
     double latency_ms = report_unknown;                                                   ///< measured, milliseconds
-    double params = report_unknown, flops = report_unknown;  ///< without embeddings and output layer
+    double params = report_unknown, flops = report_unknown;                ///< without embeddings and output layer
     double file_bytes = report_unknown, file_bytes_4bit = report_unknown;  ///< of the model's file, fp32 and 4-bit
     double bleu_4bit = report_unknown;                                     ///< BLEU of the 4-bit model
 };
@@ -91,18 +91,18 @@ struct ReportExample {
 
 /// Everything a report shows. Empty parts are left out.
 struct ReportData {
-    std::string title = "hat";           ///< heading of the page
-    std::string summary;                 ///< one sentence: the result
-    std::vector<ReportFact> provenance;  ///< device, seed, version, commands
-    std::vector<ReportModel> models;     ///< the baseline first
+    std::string title = "hat";                  ///< heading of the page
+    std::string summary;                        ///< one sentence: the result
+    std::vector<ReportFact> provenance;         ///< device, seed, version, commands
+    std::vector<ReportModel> models;            ///< the baseline first
     std::vector<ReportNetwork> networks;        ///< what is compared
     std::vector<ReportExample> examples;        ///< translations to read
     ReportSearch search;                        ///< how the winner was found
     std::vector<ReportPrediction> predictions;  ///< what the scatter plot shows
-    std::vector<ReportFact> prediction_facts;  ///< errors of the predictor on held-out rows
-    std::vector<ReportCurve> curves;           ///< one per training
-    std::vector<ReportFact> data;  ///< where the text comes from, what was dropped
-    std::vector<ReportStage> stages;  ///< in the order they ran
+    std::vector<ReportFact> prediction_facts;   ///< errors of the predictor on held-out rows
+    std::vector<ReportCurve> curves;            ///< one per training
+    std::vector<ReportFact> data;               ///< where the text comes from, what was dropped
+    std::vector<ReportStage> stages;            ///< in the order they ran
 };
 
 namespace detail {

@@ -70,55 +70,59 @@ void small_multiply(std::size_t m, std::size_t n, std::size_t k, const T* a, std
 
 /// out = softmax(q k^T) v. `map` keeps the probabilities before dropout, for the backward pass (shape.map_size()).
 template <class T, ExecutorPolicy E>
-void attention(const E& executor, const AttentionShape& shape, View<const T> q, View<const T> k, View<const T> v, T* map,
-               const Dropout& dropout, View<T> out) {
+void attention(const E& executor, const AttentionShape& shape, View<const T> q, View<const T> k, View<const T> v,
+               T* map, const Dropout& dropout, View<T> out) {
     const std::size_t hs = q.cols / shape.heads;
-    detail::for_each_head(executor, shape, hs, [&](std::size_t i, std::size_t h, std::size_t tq, std::size_t tk, std::size_t at) {
-        const T* qh = q.row(shape.query[i]) + h * hs;
-        const T* kh = k.row(shape.key[i]) + h * hs;
-        const T* vh = v.row(shape.key[i]) + h * hs;
-        T* p = map + at;
-        detail::small_multiply<T>(tq, tk, hs, qh, q.stride, 1, kh, 1, k.stride, p, tk);
-        for (std::size_t t = 0; t < tq; ++t) {
-            const std::size_t seen = shape.causal ? t + 1 : tk;
-            softmax_row(p + t * tk, seen);
-            std::fill(p + t * tk + seen, p + (t + 1) * tk, T(0));
-        }
-        const T* used = p;
-        if (dropout.active()) {
-            T* dropped = detail::thread_scratch<T>(3, tq * tk);
-            std::copy_n(p, tq * tk, dropped);
-            dropout.apply(dropped, tq * tk, static_cast<std::uint32_t>(at));
-            used = dropped;
-        }
-        detail::small_multiply<T>(tq, hs, tk, used, tk, 1, vh, v.stride, 1, out.row(shape.query[i]) + h * hs, out.stride);
-    });
+    detail::for_each_head(executor, shape, hs,
+                          [&](std::size_t i, std::size_t h, std::size_t tq, std::size_t tk, std::size_t at) {
+                              const T* qh = q.row(shape.query[i]) + h * hs;
+                              const T* kh = k.row(shape.key[i]) + h * hs;
+                              const T* vh = v.row(shape.key[i]) + h * hs;
+                              T* p = map + at;
+                              detail::small_multiply<T>(tq, tk, hs, qh, q.stride, 1, kh, 1, k.stride, p, tk);
+                              for (std::size_t t = 0; t < tq; ++t) {
+                                  const std::size_t seen = shape.causal ? t + 1 : tk;
+                                  softmax_row(p + t * tk, seen);
+                                  std::fill(p + t * tk + seen, p + (t + 1) * tk, T(0));
+                              }
+                              const T* used = p;
+                              if (dropout.active()) {
+                                  T* dropped = detail::thread_scratch<T>(3, tq * tk);
+                                  std::copy_n(p, tq * tk, dropped);
+                                  dropout.apply(dropped, tq * tk, static_cast<std::uint32_t>(at));
+                                  used = dropped;
+                              }
+                              detail::small_multiply<T>(tq, hs, tk, used, tk, 1, vh, v.stride, 1,
+                                                        out.row(shape.query[i]) + h * hs, out.stride);
+                          });
 }
 
 /// The backward pass of attention(): writes dq, dk, dv (no accumulation; every row belongs to one sentence).
 template <class T, ExecutorPolicy E>
-void attention_backward(const E& executor, const AttentionShape& shape, View<const T> q, View<const T> k, View<const T> v,
-                        const T* map, const Dropout& dropout, View<const T> dout, View<T> dq, View<T> dk, View<T> dv) {
+void attention_backward(const E& executor, const AttentionShape& shape, View<const T> q, View<const T> k,
+                        View<const T> v, const T* map, const Dropout& dropout, View<const T> dout, View<T> dq,
+                        View<T> dk, View<T> dv) {
     const std::size_t hs = q.cols / shape.heads;
-    detail::for_each_head(executor, shape, hs, [&](std::size_t i, std::size_t h, std::size_t tq, std::size_t tk, std::size_t at) {
-        const std::size_t q0 = shape.query[i], k0 = shape.key[i], c = h * hs;
-        const T* p = map + at;
-        const T* d = dout.row(q0) + c;
-        T* dropped = detail::thread_scratch<T>(3, tq * tk);
-        T* dp = detail::thread_scratch<T>(4, tq * tk);
-        std::copy_n(p, tq * tk, dropped);
-        if (dropout.active()) dropout.apply(dropped, tq * tk, static_cast<std::uint32_t>(at));
-        detail::small_multiply<T>(tk, hs, tq, dropped, 1, tk, d, dout.stride, 1, dv.row(k0) + c, dv.stride);
-        detail::small_multiply<T>(tq, tk, hs, d, dout.stride, 1, v.row(k0) + c, 1, v.stride, dp, tk);
-        if (dropout.active()) dropout.apply(dp, tq * tk, static_cast<std::uint32_t>(at));
-        for (std::size_t t = 0; t < tq; ++t) {
-            const std::size_t seen = shape.causal ? t + 1 : tk;
-            softmax_row_backward(p + t * tk, dp + t * tk, seen);
-            std::fill(dp + t * tk + seen, dp + (t + 1) * tk, T(0));
-        }
-        detail::small_multiply<T>(tq, hs, tk, dp, tk, 1, k.row(k0) + c, k.stride, 1, dq.row(q0) + c, dq.stride);
-        detail::small_multiply<T>(tk, hs, tq, dp, 1, tk, q.row(q0) + c, q.stride, 1, dk.row(k0) + c, dk.stride);
-    });
+    detail::for_each_head(
+        executor, shape, hs, [&](std::size_t i, std::size_t h, std::size_t tq, std::size_t tk, std::size_t at) {
+            const std::size_t q0 = shape.query[i], k0 = shape.key[i], c = h * hs;
+            const T* p = map + at;
+            const T* d = dout.row(q0) + c;
+            T* dropped = detail::thread_scratch<T>(3, tq * tk);
+            T* dp = detail::thread_scratch<T>(4, tq * tk);
+            std::copy_n(p, tq * tk, dropped);
+            if (dropout.active()) dropout.apply(dropped, tq * tk, static_cast<std::uint32_t>(at));
+            detail::small_multiply<T>(tk, hs, tq, dropped, 1, tk, d, dout.stride, 1, dv.row(k0) + c, dv.stride);
+            detail::small_multiply<T>(tq, tk, hs, d, dout.stride, 1, v.row(k0) + c, 1, v.stride, dp, tk);
+            if (dropout.active()) dropout.apply(dp, tq * tk, static_cast<std::uint32_t>(at));
+            for (std::size_t t = 0; t < tq; ++t) {
+                const std::size_t seen = shape.causal ? t + 1 : tk;
+                softmax_row_backward(p + t * tk, dp + t * tk, seen);
+                std::fill(dp + t * tk + seen, dp + (t + 1) * tk, T(0));
+            }
+            detail::small_multiply<T>(tq, hs, tk, dp, tk, 1, k.row(k0) + c, k.stride, 1, dq.row(q0) + c, dq.stride);
+            detail::small_multiply<T>(tk, hs, tq, dp, 1, tk, q.row(q0) + c, q.stride, 1, dk.row(k0) + c, dk.stride);
+        });
 }
 
 }  // namespace hat

@@ -29,7 +29,8 @@ struct Dropout {
     template <class T>
     void apply(T* values, std::size_t n, std::uint32_t first) const {
         const T scale = static_cast<T>(1.0 / (1.0 - rate));
-        const std::uint32_t limit = threshold(), low = static_cast<std::uint32_t>(key), high = static_cast<std::uint32_t>(key >> 32);
+        const std::uint32_t limit = threshold(), low = static_cast<std::uint32_t>(key),
+                            high = static_cast<std::uint32_t>(key >> 32);
         for (std::size_t i = 0; i < n; ++i)
             values[i] = mix(first + static_cast<std::uint32_t>(i), low, high) >= limit ? values[i] * scale : T(0);
     }

@@ -7,9 +7,9 @@
 #include <cstdint>
 #include <hat/core/arena.hpp>
 #include <hat/core/extent.hpp>
+#include <hat/core/tokens.hpp>
 #include <hat/kernel/parallel.hpp>
 #include <hat/kernel/simd.hpp>
-#include <hat/core/tokens.hpp>
 #include <span>
 
 namespace hat {
@@ -35,7 +35,8 @@ public:
             if (width_ % 2) row[width_ - 1] = T(0);
             for (std::size_t k = 0; k < half; ++k) {
                 const double frequency =
-                    half > 1 ? std::exp(-static_cast<double>(k) * std::log(10000.0) / static_cast<double>(half - 1)) : 1.0;
+                    half > 1 ? std::exp(-static_cast<double>(k) * std::log(10000.0) / static_cast<double>(half - 1))
+                             : 1.0;
                 const double angle = static_cast<double>(r + 2) * frequency;
                 row[k] = static_cast<T>(std::sin(angle));
                 row[half + k] = static_cast<T>(std::cos(angle));
@@ -73,7 +74,8 @@ void embed(const E& executor, View<const T> table, T scale, const SinusoidTable<
 
 /// dtable[token] += scale * dx, tokens in ascending order; padding gets no gradient.
 template <class T, ExecutorPolicy E>
-void embed_backward(const E& executor, std::span<const std::int32_t> tokens, T scale, View<const T> dx, View<T> dtable) {
+void embed_backward(const E& executor, std::span<const std::int32_t> tokens, T scale, View<const T> dx,
+                    View<T> dtable) {
     const std::size_t block = 2 * simd::width<T>, blocks = (dx.cols + block - 1) / block;
     const auto s = simd::splat(scale);
     parallel_rows(executor, blocks, tokens.size() * block, [&](std::size_t first, std::size_t last) {
@@ -82,7 +84,8 @@ void embed_backward(const E& executor, std::span<const std::int32_t> tokens, T s
             if (tokens[t] == SpecialTokens::pad) continue;
             T* to = dtable.row(static_cast<std::size_t>(tokens[t])) + c0;
             const T* from = dx.row(t) + c0;
-            simd::for_each_vector<T>(columns, [&](auto load, auto store) { store(to, simd::fma<T>(s, load(from), load(to))); });
+            simd::for_each_vector<T>(columns,
+                                     [&](auto load, auto store) { store(to, simd::fma<T>(s, load(from), load(to))); });
         }
     });
 }

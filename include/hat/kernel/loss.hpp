@@ -1,6 +1,7 @@
 #pragma once
 /// \file
-/// Label-smoothed cross entropy over the vocabulary, a block of rows at a time: the logits of a whole batch never exist.
+/// Label-smoothed cross entropy over the vocabulary, a block of rows at a time: the logits of a whole batch never
+/// exist.
 
 #include <cmath>
 #include <cstddef>
@@ -51,8 +52,8 @@ LossSums smoothed_loss_row(T* logits, std::size_t vocabulary, std::size_t target
     if (gradient) {
         // d/dlogit = p - ((1 - eps) [target] + eps / V)
         const auto scale = simd::splat(T(1) / exponentials), floor = simd::splat(static_cast<T>(-smoothing / v));
-        simd::for_each_vector<T>(vocabulary,
-                                 [&](auto load, auto store) { store(logits, simd::fma<T>(load(logits), scale, floor)); });
+        simd::for_each_vector<T>(
+            vocabulary, [&](auto load, auto store) { store(logits, simd::fma<T>(load(logits), scale, floor)); });
         logits[target] -= static_cast<T>(1 - smoothing);
     }
     return {(1 - smoothing) * nll + smoothing / v * smooth, nll, 1};

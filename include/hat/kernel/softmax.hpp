@@ -13,8 +13,8 @@ namespace hat {
 template <class T>
 T row_max(const T* x, std::size_t n) {
     auto m = simd::splat(-std::numeric_limits<T>::infinity());
-    simd::for_each_vector<T>(
-        n, [&](auto load, auto) { m = simd::max(m, load(x, -std::numeric_limits<T>::infinity())); });
+    simd::for_each_vector<T>(n,
+                             [&](auto load, auto) { m = simd::max(m, load(x, -std::numeric_limits<T>::infinity())); });
     return simd::max_lane<T>(m);
 }
 

@@ -52,7 +52,8 @@ inline void validate(const RuntimeArch& arch) {
             if (s.qkv[i] < 1) fail(at + "qkv width is " + std::to_string(s.qkv[i]) + ", expected at least 1");
             const auto heads = [&](int h, const char* kind) {
                 if (h < 1 || s.qkv[i] % h != 0)
-                    fail(at + std::to_string(h) + " " + kind + " heads do not divide the qkv width " + std::to_string(s.qkv[i]));
+                    fail(at + std::to_string(h) + " " + kind + " heads do not divide the qkv width " +
+                         std::to_string(s.qkv[i]));
             };
             heads(s.self_heads[i], "self-attention");
             if (decoder) {

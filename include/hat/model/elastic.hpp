@@ -106,8 +106,8 @@ inline std::size_t longest(const Ragged& sentences) {
 
 /// Runs the encoder. `layer(i)` gives layer i with Linear or PackedLinear weights. Activations live in the arena.
 template <class T, class LayerOf>
-EncoderPass<T> run_encoder(const LayerContext& c, const SubTransformerView<T>& sub, LayerOf&& layer, SinusoidTable<T>& positions,
-                           const Ragged& source, const LossOptions& options) {
+EncoderPass<T> run_encoder(const LayerContext& c, const SubTransformerView<T>& sub, LayerOf&& layer,
+                           SinusoidTable<T>& positions, const Ragged& source, const LossOptions& options) {
     const auto& config = sub.config();
     detail::check_tokens(source, config.source_vocab, "source");
     positions.reserve(detail::longest(source));
@@ -185,7 +185,8 @@ public:
     }
     /// Loss; the gradient of its sum is added to `gradient` (of the same layout). Throws not_finite when the loss is
     /// NaN or infinite; the gradient is useless then.
-    LossSums loss_and_gradient(const RuntimeArch& arch, const Batch& batch, const LossOptions& options, Weights<T>& gradient) {
+    LossSums loss_and_gradient(const RuntimeArch& arch, const Batch& batch, const LossOptions& options,
+                               Weights<T>& gradient) {
         if (gradient.values().size() != weights_->values().size())
             throw shape_mismatch("hat::ElasticTransformer: the gradient has another layout than the weights");
         return run(arch, batch, options, &gradient);
@@ -238,8 +239,8 @@ private:
     LayerContext context() { return {pool_, arena_}; }
 
     EncoderPass<T> encode(const SubTransformerView<T>& sub, const Batch& batch, const LossOptions& options) {
-        return run_encoder<T>(context(), sub, [&](std::size_t i) { return sub.encoder(i); }, encoder_positions_, batch.source,
-                              options);
+        return run_encoder<T>(
+            context(), sub, [&](std::size_t i) { return sub.encoder(i); }, encoder_positions_, batch.source, options);
     }
 
     DecoderPass decode(const SubTransformerView<T>& sub, const Batch& batch, const EncoderPass<T>& encoder,
@@ -252,7 +253,8 @@ private:
                                  std::to_string(previous.size()) + " target sentences");
         detail::check_tokens(previous, config.target_vocab, "target");
         decoder_positions_.reserve(detail::longest(previous));
-        const detail::DropoutPlan plan{options, static_cast<double>(sub.decoder_width()) / config.super_decoder_embed(), 1};
+        const detail::DropoutPlan plan{options, static_cast<double>(sub.decoder_width()) / config.super_decoder_embed(),
+                                       1};
 
         DecoderPass pass;
         pass.embedding_dropout = plan.embedding();
@@ -299,13 +301,13 @@ private:
         const auto decoder = decode(sub, batch, encoder, options);
         const auto targets = std::span<const std::int32_t>(batch.target.tokens);
         if (!gradient)
-            return output_loss<T>(pool_, decoder.output, sub.output_matrix(), targets, options.label_smoothing, arena_, nullptr,
-                                  nullptr);
+            return output_loss<T>(pool_, decoder.output, sub.output_matrix(), targets, options.label_smoothing, arena_,
+                                  nullptr, nullptr);
         const GradientMap<T> grad(*weights_, *gradient);
         View<T> dy = arena_.matrix<T>(decoder.output.rows, decoder.output.cols);
         View<T> dmatrix = grad(sub.output_matrix());
-        const LossSums sums =
-            output_loss<T>(pool_, decoder.output, sub.output_matrix(), targets, options.label_smoothing, arena_, &dy, &dmatrix);
+        const LossSums sums = output_loss<T>(pool_, decoder.output, sub.output_matrix(), targets,
+                                             options.label_smoothing, arena_, &dy, &dmatrix);
         if (!std::isfinite(sums.loss))
             throw not_finite(std::string("hat::ElasticTransformer: the loss is ") +
                              (std::isnan(sums.loss) ? "NaN" : "infinite") + " over " + std::to_string(sums.tokens) +
@@ -319,18 +321,16 @@ private:
         std::fill_n(m.data, rows * cols, T(0));
         return m;
     }
-    void add(View<const T> from, View<T> to) {
-        add_residual<T>(pool_, from, to, {}, to);
-    }
+    void add(View<const T> from, View<T> to) { add_residual<T>(pool_, from, to, {}, to); }
 
-    void backward(const SubTransformerView<T>& sub, const Batch& batch, const EncoderPass<T>& encoder, const DecoderPass& decoder,
-                  View<T> dy, const GradientMap<T>& grad) {
+    void backward(const SubTransformerView<T>& sub, const Batch& batch, const EncoderPass<T>& encoder,
+                  const DecoderPass& decoder, View<T> dy, const GradientMap<T>& grad) {
         const LayerContext c = context();
         if (sub.has_decoder_norm()) {
             const Norm<T> n = sub.decoder_norm();
             const View<T> d = arena_.matrix<T>(dy.rows, dy.cols);
-            layer_norm_backward<T>(pool_, decoder.before_norm, decoder.mean, decoder.rstd, n.weight, dy, d, false, grad(n.weight),
-                                   grad(n.bias));
+            layer_norm_backward<T>(pool_, decoder.before_norm, decoder.mean, decoder.rstd, n.weight, dy, d, false,
+                                   grad(n.weight), grad(n.bias));
             dy = d;
         }
         View<T> dspan[3];

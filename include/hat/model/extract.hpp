@@ -61,7 +61,8 @@ inline TransformerConfig extracted_config(const TransformerConfig& super, const 
     TransformerConfig config = super;
     config.shape = canonical(arch);
     if (config.attend_to_copies_of)
-        std::copy_n(arch.decoder.cross_span.begin(), std::max(0, arch.decoder.layers), config.shape.decoder.cross_span.begin());
+        std::copy_n(arch.decoder.cross_span.begin(), std::max(0, arch.decoder.layers),
+                    config.shape.decoder.cross_span.begin());
     config.encoder_super_embed = super.super_encoder_embed();
     config.decoder_super_embed = super.super_decoder_embed();
     return config;

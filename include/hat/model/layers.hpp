@@ -106,11 +106,13 @@ public:
     View<const T> output_matrix() const { return columns(weights_->layout().output_embedding(), decoder_width()); }
     /// sqrt of the sampled width, or of the super width with vocab_original_scaling (semantics, section 3).
     T encoder_scale() const {
-        return static_cast<T>(std::sqrt(config().vocab_original_scaling ? config().super_encoder_embed() : arch_.encoder.embed));
+        return static_cast<T>(
+            std::sqrt(config().vocab_original_scaling ? config().super_encoder_embed() : arch_.encoder.embed));
     }
     /// As encoder_scale(), of the decoder.
     T decoder_scale() const {
-        return static_cast<T>(std::sqrt(config().vocab_original_scaling ? config().super_decoder_embed() : arch_.decoder.embed));
+        return static_cast<T>(
+            std::sqrt(config().vocab_original_scaling ? config().super_decoder_embed() : arch_.decoder.embed));
     }
 
     /// How many encoder layers decoder layer i attends to: its span, clamped to the active depth.
@@ -124,8 +126,8 @@ public:
         if (!config().attend_to_copies_of) return depth - 1 - j;
         const std::size_t all = size(config().attend_to_copies_of);
         if (j >= all)
-            throw invalid_value("hat: attention span " + std::to_string(j + 1) + " needs that many encoder layers, the SuperTransformer has " +
-                                std::to_string(all));
+            throw invalid_value("hat: attention span " + std::to_string(j + 1) +
+                                " needs that many encoder layers, the SuperTransformer has " + std::to_string(all));
         return j == 0 ? depth - 1 : std::min(all - 1 - j, depth - 1);
     }
     /// Whether that memory is seen through the final norm of a pre-norm encoder.
@@ -157,12 +159,14 @@ private:
         AttentionWeights<Linear<T>> w;
         w.q = {a.joint ? block(a.in_weight, 0, qkv, width) : block(a.q_weight, 0, qkv, width), bias};
         w.k = {a.joint ? block(a.in_weight, whole, qkv, memory) : block(a.k_weight, 0, qkv, memory), bias + whole};
-        w.v = {a.joint ? block(a.in_weight, 2 * whole, qkv, memory) : block(a.v_weight, 0, qkv, memory), bias + 2 * whole};
+        w.v = {a.joint ? block(a.in_weight, 2 * whole, qkv, memory) : block(a.v_weight, 0, qkv, memory),
+               bias + 2 * whole};
         w.out = {block(a.out_weight, 0, width, qkv), vector(a.out_bias)};
         return w;
     }
     FeedForwardWeights<Linear<T>> feed_forward(const WeightLayout::Layer& l, std::size_t width, std::size_t ffn) const {
-        return {{block(l.fc1_weight, 0, ffn, width), vector(l.fc1_bias)}, {block(l.fc2_weight, 0, width, ffn), vector(l.fc2_bias)}};
+        return {{block(l.fc1_weight, 0, ffn, width), vector(l.fc1_bias)},
+                {block(l.fc2_weight, 0, width, ffn), vector(l.fc2_bias)}};
     }
 
     const Weights<T>* weights_;
@@ -229,7 +233,8 @@ struct ResidualBlock {
     View<T> backward_end(const LayerContext& c, View<T> dy, const GradientMap<T>& grad) const {
         if (pre_norm) return dy;
         const View<T> ds = c.arena.matrix<T>(dy.rows, dy.cols);
-        layer_norm_backward<T>(c.pool, norm_input, mean, rstd, norm.weight, dy, ds, false, grad(norm.weight), grad(norm.bias));
+        layer_norm_backward<T>(c.pool, norm_input, mean, rstd, norm.weight, dy, ds, false, grad(norm.weight),
+                               grad(norm.bias));
         return ds;
     }
     /// The gradient of the branch's output: that of the sum through the dropout.
@@ -250,7 +255,8 @@ struct ResidualBlock {
     /// dx from ds and the branch's input gradient.
     View<T> backward_begin(const LayerContext& c, View<T> ds, View<const T> din, const GradientMap<T>& grad) const {
         if (pre_norm)
-            layer_norm_backward<T>(c.pool, norm_input, mean, rstd, norm.weight, din, ds, true, grad(norm.weight), grad(norm.bias));
+            layer_norm_backward<T>(c.pool, norm_input, mean, rstd, norm.weight, din, ds, true, grad(norm.weight),
+                                   grad(norm.bias));
         return ds;
     }
 };
@@ -275,7 +281,8 @@ struct FeedForwardPass {
         return block.end(c, x, out);
     }
     /// The gradient of x from that of the output, dy, which may be overwritten; adds those of the parameters to `grad`.
-    View<T> backward(const LayerContext& c, const FeedForwardWeights<Linear<T>>& w, View<T> dy, const GradientMap<T>& grad) const {
+    View<T> backward(const LayerContext& c, const FeedForwardWeights<Linear<T>>& w, View<T> dy,
+                     const GradientMap<T>& grad) const {
         const View<T> ds = block.backward_end(c, dy, grad);
         const View<const T> db = block.branch_gradient(c, ds);
         grad.add(c, w.fc2, db, hidden);
@@ -313,7 +320,8 @@ struct AttentionPass {
 
     /// `cross_memory` is null for self-attention.
     template <class L>
-    View<T> forward(const LayerContext& c, const AttentionWeights<L>& w, View<const T> x, const View<const T>* cross_memory) {
+    View<T> forward(const LayerContext& c, const AttentionWeights<L>& w, View<const T> x,
+                    const View<const T>* cross_memory) {
         in = block.begin(c, x);
         memory = cross_memory ? *cross_memory : in;
         const std::size_t width = w.q.outputs();

@@ -67,15 +67,17 @@ public:
         current_layer_ = -1;
         if (config.encoder_pre_norm) encoder_norm_ = norm("encoder.layer_norm", es);
         in_decoder_ = true;
-        decoder_embedding_ = config.sharing == EmbeddingSharing::all
-                                 ? encoder_embedding_
-                                 : add("decoder.embed_tokens.weight", {config.target_vocab, ds}, TensorInfo::Kind::embedding);
+        decoder_embedding_ =
+            config.sharing == EmbeddingSharing::all
+                ? encoder_embedding_
+                : add("decoder.embed_tokens.weight", {config.target_vocab, ds}, TensorInfo::Kind::embedding);
         for (int i = 0; i < shape.decoder.layers; ++i) decoder_.push_back(layer(i, true, ds, es));
         current_layer_ = -1;
         if (config.decoder_pre_norm && config.decoder_final_norm) decoder_norm_ = norm("decoder.layer_norm", ds);
-        output_embedding_ = config.sharing == EmbeddingSharing::none
-                                ? add("decoder.embed_out", {config.target_vocab, ds}, TensorInfo::Kind::output_embedding)
-                                : decoder_embedding_;
+        output_embedding_ =
+            config.sharing == EmbeddingSharing::none
+                ? add("decoder.embed_out", {config.target_vocab, ds}, TensorInfo::Kind::output_embedding)
+                : decoder_embedding_;
     }
 
     /// What the layout was made for.
@@ -146,7 +148,8 @@ private:
         super(c.super_decoder_embed(), c.shape.decoder.embed, "decoder");
         if (c.attend_to_copies_of != 0 && c.attend_to_copies_of < c.shape.encoder.layers)
             throw invalid_value("hat::WeightLayout: attend_to_copies_of is " + std::to_string(c.attend_to_copies_of) +
-                                ", expected 0 or at least the encoder's " + std::to_string(c.shape.encoder.layers) + " layers");
+                                ", expected 0 or at least the encoder's " + std::to_string(c.shape.encoder.layers) +
+                                " layers");
     }
     int add(std::string name, std::vector<std::size_t> shape, Kind kind) {
         TensorInfo t{std::move(name), std::move(shape), size_, 0, kind, in_decoder_, current_layer_};
@@ -278,9 +281,13 @@ public:
                     for (T& v : values) v = static_cast<T>((2 * rng.uniform() - 1) * bound);
                     break;
                 }
-                case TensorInfo::Kind::norm_weight: std::fill(values.begin(), values.end(), T{1}); break;
+                case TensorInfo::Kind::norm_weight:
+                    std::fill(values.begin(), values.end(), T{1});
+                    break;
                 case TensorInfo::Kind::bias:
-                case TensorInfo::Kind::norm_bias: std::fill(values.begin(), values.end(), T{}); break;
+                case TensorInfo::Kind::norm_bias:
+                    std::fill(values.begin(), values.end(), T{});
+                    break;
             }
         }
     }

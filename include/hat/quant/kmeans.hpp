@@ -66,8 +66,8 @@ inline std::vector<std::size_t> best_segments(const SegmentSums& sums, std::size
 inline std::vector<float> kmeans(std::span<const float> values, std::size_t clusters) {
     constexpr std::size_t borders = 1024, most_iterations = 1000;
     if (clusters == 0 || values.empty())
-        throw invalid_value("hat::kmeans: " + std::to_string(values.size()) + " numbers in " + std::to_string(clusters) +
-                            " clusters, expected at least one of each");
+        throw invalid_value("hat::kmeans: " + std::to_string(values.size()) + " numbers in " +
+                            std::to_string(clusters) + " clusters, expected at least one of each");
     for (std::size_t i = 0; i < values.size(); ++i)
         if (!std::isfinite(values[i]))
             throw not_finite("hat::kmeans: number " + std::to_string(i) + " is " + std::to_string(values[i]));
@@ -124,7 +124,8 @@ inline std::vector<float> kmeans(std::span<const float> values, std::size_t clus
         for (std::size_t c = 0; c < clusters; ++c) {
             const std::size_t first = begins[c], last = c + 1 < clusters ? begins[c + 1] : n;
             if (first < last)
-                centroids[c] = static_cast<float>(mean + (prefix[last] - prefix[first]) / static_cast<double>(last - first));
+                centroids[c] =
+                    static_cast<float>(mean + (prefix[last] - prefix[first]) / static_cast<double>(last - first));
         }
         bool moved = false;
         for (std::size_t c = 1; c < clusters; ++c) {

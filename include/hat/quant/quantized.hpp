@@ -165,9 +165,11 @@ struct QuantizationError {
 };
 
 /// Sizes and errors of every parameter, in the order of the layout.
-inline std::vector<QuantizationError> quantization_report(const Weights<float>& original, const QuantizedWeights& quantized) {
+inline std::vector<QuantizationError> quantization_report(const Weights<float>& original,
+                                                          const QuantizedWeights& quantized) {
     if (original.config() != quantized.layout->config())
-        throw shape_mismatch("hat::quantization_report: the original has another configuration than the quantized weights");
+        throw shape_mismatch(
+            "hat::quantization_report: the original has another configuration than the quantized weights");
     const Weights<float> found = dequantize(quantized);
     std::vector<QuantizationError> report;
     for (std::size_t i = 0; i < quantized.tensors.size(); ++i) {

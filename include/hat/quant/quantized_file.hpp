@@ -54,7 +54,8 @@ inline void save_quantized(const std::filesystem::path& path, const QuantizedWei
     } catch (const Json::exception& e) {
         throw bad_file(path.string(), std::string("cannot be written: a note is not UTF-8: ") + e.what());
     }
-    const detail::QuantizedSizes sizes{detail::quantized_version, static_cast<std::uint32_t>(text.size()), quantized.bytes()};
+    const detail::QuantizedSizes sizes{detail::quantized_version, static_cast<std::uint32_t>(text.size()),
+                                       quantized.bytes()};
     AtomicFile file(path);
     std::uint32_t crc = 0;
     const auto write = [&](std::string_view bytes) {
@@ -82,7 +83,8 @@ inline bool is_quantized_file(const std::filesystem::path& path) {
 
 /// Reads a quantized model and checks it as a whole: kind, version, length, checksum, configuration, sizes. Throws
 /// bad_file. The notes are added to `notes` unless it is null.
-inline QuantizedWeights load_quantized(const std::filesystem::path& path, std::map<std::string, std::string>* notes = nullptr) {
+inline QuantizedWeights load_quantized(const std::filesystem::path& path,
+                                       std::map<std::string, std::string>* notes = nullptr) {
     const std::string name = path.string(), bytes = read_file(path);
     const auto fail = [&](const std::string& what) { throw bad_file(name, what); };
     const std::string_view all = bytes;

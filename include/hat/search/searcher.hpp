@@ -128,16 +128,20 @@ Remeasured remeasure(const Found<A>& found, const L& latency, Milliseconds limit
 template <SearchPolicy Policy>
 class Searcher {
     // optional members that could never be called would be passed over in silence
-    static constexpr bool has_observer = requires(const Policy& p) { p.observer; } ||
-        requires(Policy& p, const Progress& progress) { p.observer(progress); };
-    static_assert(!has_observer || requires(const Policy& p, const Progress& progress) { p.observer(progress); },
-                  "hat::Searcher: the policy's observer cannot be called: observer(progress) must take a "
-                  "const hat::Progress& and be const");
+    static constexpr bool has_observer = requires(const Policy& p) { p.observer; }
+    || requires(Policy& p, const Progress& progress) { p.observer(progress); };
+    static_assert(
+        !has_observer || requires(const Policy& p, const Progress& progress) { p.observer(progress); },
+        "hat::Searcher: the policy's observer cannot be called: observer(progress) must take a "
+        "const hat::Progress& and be const");
     template <class F, class A = typename decltype(Policy::space)::Arch>
-    static constexpr bool can_batch =
-        requires(F& f, std::span<const A> archs, std::span<double> losses) { f.batch(archs, losses); };
+    static constexpr bool can_batch = requires(F& f, std::span<const A> archs, std::span<double> losses) {
+        f.batch(archs, losses);
+    };
     template <class F>
-    static constexpr bool has_batch = can_batch<F> || requires { &F::batch; };
+    static constexpr bool has_batch = can_batch<F> || requires {
+        &F::batch;
+    };
     static_assert(!has_batch<decltype(Policy::fitness)> || can_batch<const decltype(Policy::fitness)>,
                   "hat::Searcher: the fitness policy's batch cannot be called: batch(archs, losses) must take a "
                   "std::span<const Arch> and a std::span<double> and be const");

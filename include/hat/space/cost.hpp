@@ -13,14 +13,14 @@ namespace hat {
 
 /// What an architecture does not say but its cost depends on. Defaults: the reference's WMT setting.
 struct CostOptions {
-    int source_length = 30;  ///< tokens of the source sentence
-    int target_length = 30;  ///< tokens of the target sentence
+    int source_length = 30;                            ///< tokens of the source sentence
+    int target_length = 30;                            ///< tokens of the target sentence
     std::size_t source_vocab = 32768;                  ///< ids of the source language
     std::size_t target_vocab = 32768;                  ///< ids of the target language
     EmbeddingSharing sharing = EmbeddingSharing::all;  ///< which vocabulary matrices are one
-    bool encoder_pre_norm = false;  ///< pre-norm adds one layer norm after the stack
-    bool decoder_pre_norm = false;  ///< the same for the decoder
-    bool decoder_final_norm = true;  ///< pre-norm only
+    bool encoder_pre_norm = false;                     ///< pre-norm adds one layer norm after the stack
+    bool decoder_pre_norm = false;                     ///< the same for the decoder
+    bool decoder_final_norm = true;                    ///< pre-norm only
 };
 
 /// Parameters and operations of one part of a network.

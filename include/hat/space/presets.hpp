@@ -53,32 +53,32 @@ enum class ScheduleKind {
 
 /// How a task is trained, as plain values. Defaults: the reference's.
 struct TrainingRecipe {
-    double adam_beta1 = 0.9;   ///< Adam's decay of the first moment
-    double adam_beta2 = 0.98;  ///< and of the second
-    double adam_eps = 1e-8;    ///< Adam's epsilon
-    double weight_decay = 0;  ///< decoupled
-    double clip_norm = 25;    ///< largest gradient norm; 0: no clipping
-    double dropout = 0.1;     ///< after sublayers and embeddings
+    double adam_beta1 = 0.9;                             ///< Adam's decay of the first moment
+    double adam_beta2 = 0.98;                            ///< and of the second
+    double adam_eps = 1e-8;                              ///< Adam's epsilon
+    double weight_decay = 0;                             ///< decoupled
+    double clip_norm = 25;                               ///< largest gradient norm; 0: no clipping
+    double dropout = 0.1;                                ///< after sublayers and embeddings
     double attention_dropout = 0;                        ///< of attention weights
     double activation_dropout = 0;                       ///< inside the FFN
     double label_smoothing = 0;                          ///< share of the probability spread over all words
     ScheduleKind schedule = ScheduleKind::inverse_sqrt;  ///< of the learning rate
-    double warmup_init_lr = -1;   ///< below 0: the schedule's own default
-    double lr = 0;                ///< inverse_sqrt: the peak; cosine: the minimum
-    double max_lr = 0;            ///< cosine: the peak
-    double lr_shrink = 0.1;       ///< cosine: factor per restart
-    double t_mult = 1;            ///< cosine: growth of the period per restart
+    double warmup_init_lr = -1;                          ///< below 0: the schedule's own default
+    double lr = 0;                                       ///< inverse_sqrt: the peak; cosine: the minimum
+    double max_lr = 0;                                   ///< cosine: the peak
+    double lr_shrink = 0.1;                              ///< cosine: factor per restart
+    double t_mult = 1;                                   ///< cosine: growth of the period per restart
     long lr_period_updates = -1;  ///< cosine: length of the first period; below 0: max_updates - warmup_updates
     long warmup_updates = 0;      ///< the rate grows linearly so long
     long max_updates = 0;         ///< when training ends
-    int max_tokens = 4096;  ///< tokens per micro-batch
-    int update_freq = 1;    ///< micro-batches per update
-    unsigned long seed = 1;                             ///< of everything random
+    int max_tokens = 4096;        ///< tokens per micro-batch
+    int update_freq = 1;          ///< micro-batches per update
+    unsigned long seed = 1;       ///< of everything random
     EmbeddingSharing sharing = EmbeddingSharing::none;  ///< which vocabulary matrices are one
     bool encoder_pre_norm = false;                      ///< layer norm before each sublayer
     bool decoder_pre_norm = false;                      ///< the same for the decoder
-    bool decoder_final_norm = true;  ///< pre-norm only
-    bool vocab_original_scaling = false;  ///< the reference's option of this name
+    bool decoder_final_norm = true;                     ///< pre-norm only
+    bool vocab_original_scaling = false;                ///< the reference's option of this name
     friend bool operator==(const TrainingRecipe&, const TrainingRecipe&) = default;
 };
 

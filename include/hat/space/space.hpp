@@ -87,9 +87,9 @@ constexpr void for_each_axis(Axes& axes, F&& f) {
 /// One entry of a gene: the axis it chooses from and where the choice goes.
 struct GeneSite {
     std::string_view axis;  ///< its name
-    int layer;     ///< -1: a property of the whole encoder or decoder
-    bool decoder;  ///< which side
-    bool in_gene;  ///< false: the one choice of a fixed qkv width, which takes no entry
+    int layer;              ///< -1: a property of the whole encoder or decoder
+    bool decoder;           ///< which side
+    bool in_gene;           ///< false: the one choice of a fixed qkv width, which takes no entry
 };
 
 namespace detail {

@@ -82,8 +82,8 @@ struct BleuOptions {
     enum class Smoothing { exp, none, floor, add_k };  ///< Chen and Cherry (2014), methods 3, none, 1, 2
     Tokenizer tokenizer = Tokenizer::v13a;             ///< mteval-v13a's rules, or text that is tokenised already
     Smoothing smoothing = Smoothing::exp;              ///< of precisions that are zero
-    std::optional<double> smooth_value{};  ///< of floor (0.1 when not given) and add_k (1)
-    bool lowercase = false;                ///< ignore case
+    std::optional<double> smooth_value{};              ///< of floor (0.1 when not given) and add_k (1)
+    bool lowercase = false;                            ///< ignore case
     bool effective_order = false;  ///< leave out the orders a (short) text has no n-grams of; for single sentences
 };
 

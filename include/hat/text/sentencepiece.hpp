@@ -168,9 +168,9 @@ inline SentencePieceTokenizer train_sentencepiece(std::span<const std::span<cons
     if (words == 0) throw invalid_value("SentencePiece: there is no text to train on");
     constexpr std::size_t most = std::size_t{1} << 24;
     if (options.vocab_size <= SpecialTokens::count || options.vocab_size > most)
-        throw invalid_value("SentencePiece: vocab_size = " +
-                            std::to_string(static_cast<std::ptrdiff_t>(options.vocab_size)) + ": expected " +
-                            std::to_string(SpecialTokens::count + 1) + " to " + std::to_string(most));
+        throw invalid_value(
+            "SentencePiece: vocab_size = " + std::to_string(static_cast<std::ptrdiff_t>(options.vocab_size)) +
+            ": expected " + std::to_string(SpecialTokens::count + 1) + " to " + std::to_string(most));
     detail::LineIterator lines(blocks);
     const auto flag = [](bool value) { return std::string(value ? "true" : "false"); };
     const std::unordered_map<std::string, std::string> arguments{
@@ -185,7 +185,7 @@ inline SentencePieceTokenizer train_sentencepiece(std::span<const std::span<cons
         {"eos_id", std::to_string(SpecialTokens::eos)},
         {"unk_id", std::to_string(SpecialTokens::unk)},
         {"max_sentence_length", std::to_string(std::max<std::size_t>(longest + 1, 10))},  // else long lines are lost
-        {"num_threads", "4"},                                  // sums are cut by it: never the machine's number
+        {"num_threads", "4"},  // sums are cut by it: never the machine's number
         {"minloglevel", "4"}};
     std::string bytes;
     const auto status = sentencepiece::SentencePieceTrainer::Train(arguments, &lines, &bytes);

@@ -54,15 +54,15 @@ struct HistoryEntry {
 /// Where a training is. With the weights and the optimiser's state, all that is needed to go on: everything random is
 /// a function of seed, epoch and update number.
 struct TrainingState {
-    std::uint64_t update = 0;          ///< completed updates
-    std::uint64_t epoch = 0;           ///< completed epochs
-    std::uint64_t batch = 0;           ///< batches of this epoch that are done
-    std::optional<double> best{};      ///< best validation loss so far
-    std::uint64_t best_update = 0;     ///< and its update
-    std::uint64_t strikes = 0;         ///< validations since then
-    double seconds = 0;                ///< training time, all sessions
-    double loss_sum = 0, nll_sum = 0;  ///< since the last validation
-    std::uint64_t tokens = 0;          ///< target tokens since the last validation
+    std::uint64_t update = 0;             ///< completed updates
+    std::uint64_t epoch = 0;              ///< completed epochs
+    std::uint64_t batch = 0;              ///< batches of this epoch that are done
+    std::optional<double> best{};         ///< best validation loss so far
+    std::uint64_t best_update = 0;        ///< and its update
+    std::uint64_t strikes = 0;            ///< validations since then
+    double seconds = 0;                   ///< training time, all sessions
+    double loss_sum = 0, nll_sum = 0;     ///< since the last validation
+    std::uint64_t tokens = 0;             ///< target tokens since the last validation
     std::vector<HistoryEntry> history{};  ///< all validations, oldest first
 };
 
@@ -265,8 +265,7 @@ private:
             if (const auto name = entry.path().filename().string();
                 name.starts_with(planned) || name.starts_with(pause))
                 found.push_back(name);
-        std::sort(found.begin(), found.end(),
-                  [](const auto& a, const auto& b) { return update_of(a) < update_of(b); });
+        std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) { return update_of(a) < update_of(b); });
         return found;
     }
     /// Whether this is a complete planned checkpoint, not of a future that was given up.

@@ -38,7 +38,8 @@ public:
 
 private:
     struct Shared {
-        Shared(const Weights<float>& w, std::vector<Batch> v, double s) : weights(w), validation(std::move(v)), smoothing(s) {}
+        Shared(const Weights<float>& w, std::vector<Batch> v, double s)
+            : weights(w), validation(std::move(v)), smoothing(s) {}
 
         std::unique_ptr<ElasticTransformer<float>> borrow() {
             const std::lock_guard lock(mutex);

@@ -19,14 +19,15 @@ inline TrainerOptions trainer_options(const TrainingRecipe& r) {
               .clip_norm = r.clip_norm};
     const auto warmup = static_cast<std::uint64_t>(r.warmup_updates);
     if (r.schedule == ScheduleKind::cosine)
-        o.schedule = CosineSchedule{.min_lr = r.lr,
-                                    .max_lr = r.max_lr,
-                                    .warmup = warmup,
-                                    .warmup_init = r.warmup_init_lr,
-                                    .max_updates = static_cast<std::uint64_t>(r.max_updates),
-                                    .period = r.lr_period_updates > 0 ? static_cast<std::uint64_t>(r.lr_period_updates) : 0,
-                                    .period_factor = r.t_mult,
-                                    .shrink = r.lr_shrink};
+        o.schedule =
+            CosineSchedule{.min_lr = r.lr,
+                           .max_lr = r.max_lr,
+                           .warmup = warmup,
+                           .warmup_init = r.warmup_init_lr,
+                           .max_updates = static_cast<std::uint64_t>(r.max_updates),
+                           .period = r.lr_period_updates > 0 ? static_cast<std::uint64_t>(r.lr_period_updates) : 0,
+                           .period_factor = r.t_mult,
+                           .shrink = r.lr_shrink};
     else
         o.schedule = InverseSquareRootSchedule{.lr = r.lr, .warmup = warmup, .warmup_init = r.warmup_init_lr};
     o.label_smoothing = r.label_smoothing;

@@ -64,7 +64,7 @@ struct ValidationArch {
 /// What is trained, on what, and on which networks it is validated.
 struct TrainingTask {
     std::function<RuntimeArch(std::uint64_t updates)>
-        arch;  ///< the network of an update: a UniformSampler, or a constant
+        arch;                       ///< the network of an update: a UniformSampler, or a constant
     BatchSource batches;            ///< what it is trained on
     std::vector<Batch> validation;  ///< may be empty: then there is no best checkpoint and no early stopping
     /// The last one decides which checkpoint is best and when to stop early; the reference validates the largest, then
@@ -99,9 +99,9 @@ struct TrainerOptions {
     AdamOptions adam{};                               ///< the optimiser
     Schedule schedule = InverseSquareRootSchedule{};  ///< of the learning rate
     double label_smoothing = 0.1;                     ///< share of the probability spread over all words
-    double dropout = 0.3;  ///< scaled to the sampled width (semantics, section 6)
-    double attention_dropout = 0;   ///< of attention weights
-    double activation_dropout = 0;  ///< inside the FFN
+    double dropout = 0.3;                             ///< scaled to the sampled width (semantics, section 6)
+    double attention_dropout = 0;                     ///< of attention weights
+    double activation_dropout = 0;                    ///< inside the FFN
     std::size_t update_freq = 1;    ///< batches per update; they share one network, their gradients are summed
     std::uint64_t seed = 1;         ///< of dropout
     std::uint64_t max_updates = 0;  ///< 0: no limit
@@ -111,21 +111,21 @@ struct TrainerOptions {
     std::uint64_t patience = 0;          ///< end after so many validations without a better loss; 0: never
     std::filesystem::path folder{};      ///< of checkpoints; empty: none are written
     std::uint64_t checkpoint_every = 0;  ///< updates; 0: only when the best loss improves, on stopping and at the end
-    double checkpoint_seconds = 0;  ///< also a pause (see CheckpointKind) after so much time; 0: not by time
-    std::size_t keep_last = 1;      ///< planned checkpoints kept beside the best one
+    double checkpoint_seconds = 0;       ///< also a pause (see CheckpointKind) after so much time; 0: not by time
+    std::size_t keep_last = 1;           ///< planned checkpoints kept beside the best one
     const std::atomic<bool>* stop = nullptr;  ///< set it (from a signal handler) to end after the current update
 };
 
 /// One update, for progress bars.
 struct TrainingProgress {
     std::uint64_t update = 0, max_updates = 0, epoch = 0;  ///< completed ones, and their limit
-    TokenLoss loss;  ///< of this update's batches
-    double lr = 0;   ///< of this update
-    double gradient_norm = 0;            ///< before clipping
-    double tokens_per_second = 0;        ///< target tokens, mean of this session's updates
-    double seconds = 0;                  ///< all sessions
-    std::optional<double> seconds_left;  ///< until max_updates or max_seconds, whichever comes first
-    RuntimeArch arch;                    ///< the network of this update
+    TokenLoss loss;                                        ///< of this update's batches
+    double lr = 0;                                         ///< of this update
+    double gradient_norm = 0;                              ///< before clipping
+    double tokens_per_second = 0;                          ///< target tokens, mean of this session's updates
+    double seconds = 0;                                    ///< all sessions
+    std::optional<double> seconds_left;                    ///< until max_updates or max_seconds, whichever comes first
+    RuntimeArch arch;                                      ///< the network of this update
 
     /// e to the nll of this update.
     double perplexity() const { return std::exp(loss.nll); }
@@ -221,8 +221,7 @@ public:
             const bool best = due && validate(observer);
             const double now = seconds_since(started);
             state_.seconds = seconds_before + now;
-            const bool planned =
-                best || (options_.checkpoint_every && state_.update % options_.checkpoint_every == 0);
+            const bool planned = best || (options_.checkpoint_every && state_.update % options_.checkpoint_every == 0);
             if (planned || (options_.checkpoint_seconds > 0 && now - last_save >= options_.checkpoint_seconds)) {
                 save(planned ? CheckpointKind::planned : CheckpointKind::pause, best, observer);
                 last_save = now;
