@@ -93,6 +93,29 @@ public:
     View<T> matrix(std::size_t rows, std::size_t cols) {
         return {take<T>(rows * cols), rows, cols};
     }
+    /// While it lives, blocks are temporary: its end gives back all that were taken since its beginning. Scopes nest.
+    class Scope {
+    public:
+        /// Begins a scope of `arena`, which must not be reset while it lives.
+        explicit Scope(Arena& arena)
+            : arena_(arena), chunks_(arena.chunks_.size()), used_(arena.used_), total_(arena.total_) {}
+        Scope(const Scope&) = delete;
+        Scope& operator=(const Scope&) = delete;
+        ~Scope() {
+            if (chunks_ > 0) {  // else the arena was empty: it keeps what the first blocks made it allocate
+                arena_.chunks_.resize(chunks_);
+                arena_.used_ = used_;
+            } else {
+                arena_.chunks_.resize(std::min<std::size_t>(1, arena_.chunks_.size()));
+                arena_.used_ = 0;
+            }
+            arena_.total_ = total_;
+        }
+
+    private:
+        Arena& arena_;
+        std::size_t chunks_, used_, total_;
+    };
     /// Forgets all blocks; pointers handed out before are dead.
     void reset() {
         if (chunks_.size() > 1) {

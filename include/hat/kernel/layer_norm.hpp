@@ -68,11 +68,25 @@ void add_residual(const E& executor, View<const T> residual, View<T> branch, con
     });
 }
 
-/// The backward pass: dx (+)= gradient of the input; dweight and dbias are added to, over rows in ascending order.
+/// The backward pass: dx (+)= gradient of the input; dweight and dbias are added to, over rows in ascending order. dx
+/// may be dy itself unless it is added to.
 template <class T, ExecutorPolicy E>
 void layer_norm_backward(const E& executor, View<const T> x, const T* mean, const T* rstd, const T* weight,
                          View<const T> dy, View<T> dx, bool accumulate, T* dweight, T* dbias) {
     const std::size_t n = x.cols;
+    const std::size_t block = tile_columns<T>, blocks = (n + block - 1) / block;
+    parallel_rows(executor, blocks, 2 * x.rows * block, [&](std::size_t first, std::size_t last) {
+        const std::size_t c0 = first * block, columns = std::min(n, last * block) - c0;
+        for (std::size_t r = 0; r < x.rows; ++r) {
+            const T *in = x.row(r) + c0, *d = dy.row(r) + c0;
+            T *w = dweight + c0, *b = dbias + c0;
+            const auto m = simd::splat(mean[r]), s = simd::splat(rstd[r]);
+            simd::for_each_vector<T>(columns, [&](auto load, auto store) {
+                store(w, simd::fma<T>(load(d), (load(in) - m) * s, load(w)));
+                store(b, load(b) + load(d));
+            });
+        }
+    });
     parallel_rows(executor, x.rows, 6 * n, [&](std::size_t first, std::size_t last) {
         for (std::size_t r = first; r < last; ++r) {
             const T *in = x.row(r), *d = dy.row(r);
@@ -90,19 +104,6 @@ void layer_norm_backward(const E& executor, View<const T> x, const T* mean, cons
                 const auto centred = simd::fma<T>(load(d), load(weight), simd::zero<T>() - mean_g);
                 const auto v = simd::fma<T>(simd::zero<T>() - hat_x, mean_gx, centred);
                 store(out, accumulate ? simd::fma<T>(s, v, load(out)) : s * v);
-            });
-        }
-    });
-    const std::size_t block = tile_columns<T>, blocks = (n + block - 1) / block;
-    parallel_rows(executor, blocks, 2 * x.rows * block, [&](std::size_t first, std::size_t last) {
-        const std::size_t c0 = first * block, columns = std::min(n, last * block) - c0;
-        for (std::size_t r = 0; r < x.rows; ++r) {
-            const T *in = x.row(r) + c0, *d = dy.row(r) + c0;
-            T *w = dweight + c0, *b = dbias + c0;
-            const auto m = simd::splat(mean[r]), s = simd::splat(rstd[r]);
-            simd::for_each_vector<T>(columns, [&](auto load, auto store) {
-                store(w, simd::fma<T>(load(d), (load(in) - m) * s, load(w)));
-                store(b, load(b) + load(d));
             });
         }
     });

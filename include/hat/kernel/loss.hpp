@@ -64,6 +64,7 @@ LossSums smoothed_loss_row(T* logits, std::size_t vocabulary, std::size_t target
 template <class T, ExecutorPolicy E>
 LossSums output_loss(const E& executor, View<const T> y, View<const T> matrix, std::span<const std::int32_t> targets,
                      double smoothing, Arena& arena, View<T>* dy, View<T>* dmatrix) {
+    const Arena::Scope temporaries(arena);
     const std::size_t vocabulary = matrix.rows, rows = y.rows, block = 512;
     T* forward = arena.take<T>(Panels<T>::elements(vocabulary, matrix.cols));
     const Panels<T> right = pack_transposed<T>(executor, matrix, forward);

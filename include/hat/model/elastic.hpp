@@ -328,10 +328,8 @@ private:
         const LayerContext c = context();
         if (sub.has_decoder_norm()) {
             const Norm<T> n = sub.decoder_norm();
-            const View<T> d = arena_.matrix<T>(dy.rows, dy.cols);
-            layer_norm_backward<T>(pool_, decoder.before_norm, decoder.mean, decoder.rstd, n.weight, dy, d, false,
+            layer_norm_backward<T>(pool_, decoder.before_norm, decoder.mean, decoder.rstd, n.weight, dy, dy, false,
                                    grad(n.weight), grad(n.bias));
-            dy = d;
         }
         View<T> dspan[3];
         for (std::size_t n = 0; n < 3; ++n)
@@ -339,9 +337,9 @@ private:
         for (std::size_t i = sub.decoder_layers(); i-- > 0;) {
             const auto w = sub.decoder(i);
             const auto& p = decoder.layers[i];
-            dy = p.ffn.backward(c, w.ffn, dy, grad);
-            dy = p.cross.backward(c, w.cross, dy, &dspan[sub.span(i) - 1], grad);
-            dy = p.self.backward(c, w.self, dy, nullptr, grad);
+            p.ffn.backward(c, w.ffn, dy, grad);
+            p.cross.backward(c, w.cross, dy, &dspan[sub.span(i) - 1], grad);
+            p.self.backward(c, w.self, dy, nullptr, grad);
         }
         apply_dropout<T>(pool_, dy, decoder.embedding_dropout);
         embed_backward<T>(pool_, batch.previous.tokens, sub.decoder_scale(), dy, grad(sub.decoder_embedding()));
@@ -385,8 +383,8 @@ private:
             }
             const auto w = sub.encoder(i);
             const auto& p = encoder.layers[i];
-            dx = p.ffn.backward(c, w.ffn, dx, grad);
-            dx = p.self.backward(c, w.self, dx, nullptr, grad);
+            p.ffn.backward(c, w.ffn, dx, grad);
+            p.self.backward(c, w.self, dx, nullptr, grad);
         }
         apply_dropout<T>(pool_, dx, encoder.embedding_dropout);
         embed_backward<T>(pool_, source.tokens, sub.encoder_scale(), dx, grad(sub.encoder_embedding()));

@@ -229,13 +229,11 @@ struct ResidualBlock {
         layer_norm<T>(c.pool, branch, norm, y, mean, rstd);
         return y;
     }
-    /// From dy: the gradient of the sum (also that of x through the residual).
-    View<T> backward_end(const LayerContext& c, View<T> dy, const GradientMap<T>& grad) const {
-        if (pre_norm) return dy;
-        const View<T> ds = c.arena.matrix<T>(dy.rows, dy.cols);
-        layer_norm_backward<T>(c.pool, norm_input, mean, rstd, norm.weight, dy, ds, false, grad(norm.weight),
-                               grad(norm.bias));
-        return ds;
+    /// From dy, in its place: the gradient of the sum (also that of x through the residual).
+    void backward_end(const LayerContext& c, View<T> dy, const GradientMap<T>& grad) const {
+        if (!pre_norm)
+            layer_norm_backward<T>(c.pool, norm_input, mean, rstd, norm.weight, dy, dy, false, grad(norm.weight),
+                                   grad(norm.bias));
     }
     /// The gradient of the branch's output: that of the sum through the dropout.
     View<const T> branch_gradient(const LayerContext& c, View<T> ds) const {
@@ -252,12 +250,11 @@ struct ResidualBlock {
         accumulate = !pre_norm;
         return pre_norm ? c.arena.matrix<T>(ds.rows, ds.cols) : ds;
     }
-    /// dx from ds and the branch's input gradient.
-    View<T> backward_begin(const LayerContext& c, View<T> ds, View<const T> din, const GradientMap<T>& grad) const {
+    /// dx from the branch's input gradient, in the place of ds.
+    void backward_begin(const LayerContext& c, View<T> ds, View<const T> din, const GradientMap<T>& grad) const {
         if (pre_norm)
             layer_norm_backward<T>(c.pool, norm_input, mean, rstd, norm.weight, din, ds, true, grad(norm.weight),
                                    grad(norm.bias));
-        return ds;
     }
 };
 
@@ -280,10 +277,11 @@ struct FeedForwardPass {
         linear<T>(c.pool, hidden, w.fc2, out);
         return block.end(c, x, out);
     }
-    /// The gradient of x from that of the output, dy, which may be overwritten; adds those of the parameters to `grad`.
-    View<T> backward(const LayerContext& c, const FeedForwardWeights<Linear<T>>& w, View<T> dy,
-                     const GradientMap<T>& grad) const {
-        const View<T> ds = block.backward_end(c, dy, grad);
+    /// Turns the gradient of the output into that of x, in its place; adds those of the parameters to `grad`.
+    void backward(const LayerContext& c, const FeedForwardWeights<Linear<T>>& w, View<T> ds,
+                  const GradientMap<T>& grad) const {
+        const Arena::Scope temporaries(c.arena);
+        block.backward_end(c, ds, grad);
         const View<const T> db = block.branch_gradient(c, ds);
         grad.add(c, w.fc2, db, hidden);
         const View<T> dh = c.arena.matrix<T>(hidden.rows, hidden.cols);
@@ -304,7 +302,7 @@ struct FeedForwardPass {
         bool accumulate = false;
         const View<T> din = block.input_gradient(c, ds, accumulate);
         linear_backward_input<T>(c.pool, dh, w.fc1.weight, din, accumulate);
-        return block.backward_begin(c, ds, din, grad);
+        block.backward_begin(c, ds, din, grad);
     }
 };
 
@@ -338,10 +336,12 @@ struct AttentionPass {
         linear<T>(c.pool, context, w.out, out);
         return block.end(c, x, out);
     }
-    /// `dmemory` (cross-attention only) is added to.
-    View<T> backward(const LayerContext& c, const AttentionWeights<Linear<T>>& w, View<T> dy, const View<T>* dmemory,
-                     const GradientMap<T>& grad) const {
-        const View<T> ds = block.backward_end(c, dy, grad);
+    /// Turns the gradient of the output into that of x, in its place; adds that of the memory to `dmemory`
+    /// (cross-attention only) and those of the parameters to `grad`.
+    void backward(const LayerContext& c, const AttentionWeights<Linear<T>>& w, View<T> ds, const View<T>* dmemory,
+                  const GradientMap<T>& grad) const {
+        const Arena::Scope temporaries(c.arena);
+        block.backward_end(c, ds, grad);
         const View<const T> db = block.branch_gradient(c, ds);
         grad.add(c, w.out, db, context);
         const View<T> dcontext = c.arena.matrix<T>(context.rows, context.cols);
@@ -362,7 +362,7 @@ struct AttentionPass {
         const View<T> dm = dmemory ? *dmemory : din;
         linear_backward_input<T>(c.pool, dk, w.k.weight, dm, true);
         linear_backward_input<T>(c.pool, dv, w.v.weight, dm, true);
-        return block.backward_begin(c, ds, din, grad);
+        block.backward_begin(c, ds, din, grad);
     }
 
 private:
