@@ -172,8 +172,7 @@ int peak_memory(const std::string& name) {
     for (const Network& n : networks()) {
         if (n.name != name) continue;
         {
-            const hat::InferenceModel<float> model(std::make_shared<const hat::Weights<float>>(random_weights(n)),
-                                                   n.arch);
+            const hat::InferenceModel<float> model(random_weights(n), n.arch);
             hat::InferenceSession<float> session(model);
             hat::beam_search(session, sentence(n.vocabulary), beam_options(5));
         }

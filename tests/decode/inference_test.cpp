@@ -209,6 +209,36 @@ TEST_CASE("a model may share its weights") {
     CHECK(std::equal(x.row(0), x.row(0) + x.cols, y.row(0)));
 }
 
+TEST_CASE("a model that takes its weights over packs them in place and gives the same numbers") {
+    using Sharing = hat::EmbeddingSharing;
+    // a SubTransformer, one that is all of its weights, and one of full panels only
+    const auto odd = hat_test::small_config().shape, full = hat_test::small_arch(32, 32, 64, 2);
+    for (const auto& [shape, arch] : {std::pair(odd, hat_test::small_sub()), {odd, odd}, {full, full}})
+        for (const auto sharing : {Sharing::all, Sharing::decoder_input_output, Sharing::none})
+            for (const bool pre_norm : {false, true}) {
+                auto config = hat_test::small_config(pre_norm, sharing);
+                config.shape = shape;
+                const auto weights = hat_test::random_weights<float>(config, 5);
+                const hat::InferenceModel<float> copies(weights, arch);
+                const hat::InferenceModel<float> owns(hat::Weights<float>(weights), arch);
+                hat::InferenceSession<float> a(copies), b(owns);
+                for (auto* session : {&a, &b}) {
+                    session->encode(random_sentences({9, 4}, 61, 4));
+                    session->start(2);
+                }
+                std::vector<std::int32_t> tokens(4, 2);
+                const std::vector<std::size_t> parents{1, 0, 3, 2};
+                for (std::size_t step = 0; step < 3; ++step) {
+                    const auto x = step ? a.step(tokens, parents) : a.step(tokens);
+                    const auto y = step ? b.step(tokens, parents) : b.step(tokens);
+                    for (std::size_t r = 0; r < 4; ++r) {
+                        CHECK(std::equal(x.row(r), x.row(r) + x.cols, y.row(r)));
+                        tokens[r] = static_cast<std::int32_t>(4 + 17 * r + step);
+                    }
+                }
+            }
+}
+
 TEST_CASE("wrong use of a session is refused with the value and what was expected") {
     const auto config = hat_test::small_config();
     const auto weights = hat_test::random_weights<float>(config, 2);

@@ -15,11 +15,13 @@
 #include <hat/kernel/embedding.hpp>
 #include <hat/kernel/linear.hpp>
 #include <hat/model/elastic.hpp>
+#include <hat/model/extract.hpp>
 #include <hat/model/layers.hpp>
 #include <hat/model/weights.hpp>
 #include <memory>
 #include <span>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 namespace hat {
@@ -31,13 +33,49 @@ public:
     using Encoder = EncoderLayer<T, PackedLinear<T>>;  ///< one layer of the encoder
     using Decoder = DecoderLayer<T, PackedLinear<T>>;  ///< one layer of the decoder
 
-    /// Keeps a reference to the weights (embeddings, biases and norms are read from there): they must outlive the
-    /// model. Throws shape_mismatch unless `arch` is a leading block of the weights.
+    /// Packs a copy of the matrices and keeps a reference to the weights (embeddings, biases and norms are read from
+    /// there): they must outlive the model. Throws shape_mismatch unless `arch` is a leading block of the weights.
     InferenceModel(const Weights<T>& weights, const RuntimeArch& arch)
         : InferenceModel(std::shared_ptr<const Weights<T>>(std::shared_ptr<void>{}, &weights), arch) {}
-    /// Shares the weights. Throws shape_mismatch unless `arch` is a leading block of them.
+    /// The same, sharing the weights.
     InferenceModel(std::shared_ptr<const Weights<T>> weights, const RuntimeArch& arch)
-        : weights_(std::move(weights)), sub_(*weights_, arch), output_({sub_.output_matrix(), nullptr}) {
+        : InferenceModel(std::move(weights), arch, nullptr) {}
+    /// Takes the weights over and packs them where they are, so that they are in memory once. A SubTransformer that is
+    /// not all of them is extracted first. Throws shape_mismatch unless `arch` is a leading block of the weights.
+    InferenceModel(Weights<T>&& weights, const RuntimeArch& arch)
+        : InferenceModel(std::make_shared<Weights<T>>(whole(std::move(weights), arch)), arch, std::true_type{}) {}
+
+    /// The SubTransformer that runs.
+    const RuntimeArch& arch() const { return sub_.arch(); }
+    /// The configuration of the weights.
+    const TransformerConfig& config() const { return sub_.config(); }
+    /// The encoder's layers, packed.
+    const std::vector<Encoder>& encoder() const { return encoder_; }
+    /// The decoder's layers, packed.
+    const std::vector<Decoder>& decoder() const { return decoder_; }
+    /// The output projection, V x decoder width.
+    const PackedLinear<T>& output() const { return output_; }
+    /// The source tokens' vectors.
+    const EmbeddingTable<T>& encoder_embedding() const { return encoder_embedding_; }
+    /// The target tokens' vectors.
+    const EmbeddingTable<T>& decoder_embedding() const { return decoder_embedding_; }
+    /// Ids of the source language.
+    std::size_t source_vocab() const { return config().source_vocab; }
+    /// Ids of the target language.
+    std::size_t target_vocab() const { return config().target_vocab; }
+    /// Widths, scales and norms. Its matrices are packed in their places if the model has taken the weights over.
+    const SubTransformerView<T>& sub() const { return sub_; }
+
+private:
+    InferenceModel(const std::shared_ptr<Weights<T>>& weights, const RuntimeArch& arch, std::true_type)
+        : InferenceModel(weights, arch, weights->values().data()) {}
+    /// `own` is the first of the weights if they may be overwritten, else null.
+    InferenceModel(std::shared_ptr<const Weights<T>> weights, const RuntimeArch& arch, T* own)
+        : weights_(std::move(weights)),
+          own_(own),
+          sub_(*weights_, arch),
+          encoder_embedding_(sub_.encoder_embedding()),
+          decoder_embedding_(sub_.decoder_embedding()) {
         for (std::size_t i = 0; i < sub_.encoder_layers(); ++i) {
             const auto l = sub_.encoder(i);
             encoder_.push_back({pack(l.self), l.self_norm, pack(l.ffn), l.final_norm, l.heads});
@@ -47,35 +85,37 @@ public:
             decoder_.push_back({pack(l.self), pack(l.cross), l.self_norm, l.cross_norm, pack(l.ffn), l.final_norm,
                                 l.self_heads, l.cross_heads, sub_.span(i)});
         }
+        const View<const T> matrix = sub_.output_matrix();
+        output_ = pack({matrix, nullptr}, true);
+        const Panels<T>& panels = output_.weight.panels();
+        if (panels.data != matrix.data) return;  // what shares the matrix now finds it packed
+        const auto& layout = weights_->layout();
+        if (layout.encoder_embedding() == layout.output_embedding()) encoder_embedding_ = panels;
+        if (layout.decoder_embedding() == layout.output_embedding()) decoder_embedding_ = panels;
     }
 
-    /// The SubTransformer that runs.
-    const RuntimeArch& arch() const { return sub_.arch(); }
-    /// The configuration of the weights.
-    const TransformerConfig& config() const { return sub_.config(); }
-    /// The SubTransformer's part of the weights.
-    const SubTransformerView<T>& sub() const { return sub_; }
-    /// The encoder's layers, packed.
-    const std::vector<Encoder>& encoder() const { return encoder_; }
-    /// The decoder's layers, packed.
-    const std::vector<Decoder>& decoder() const { return decoder_; }
-    /// The output projection, V x decoder width.
-    const PackedLinear<T>& output() const { return output_; }
-    /// Ids of the source language.
-    std::size_t source_vocab() const { return config().source_vocab; }
-    /// Ids of the target language.
-    std::size_t target_vocab() const { return config().target_vocab; }
-
-private:
-    static AttentionWeights<PackedLinear<T>> pack(const AttentionWeights<Linear<T>>& w) {
-        return {PackedLinear<T>(w.q), PackedLinear<T>(w.k), PackedLinear<T>(w.v), PackedLinear<T>(w.out)};
+    static Weights<T> whole(Weights<T>&& weights, const RuntimeArch& arch) {
+        if (is_whole(arch, weights.config().shape)) return std::move(weights);
+        const Weights<T> super = std::move(weights);  // gone when its part is out
+        return extract(super, arch);
     }
-    static FeedForwardWeights<PackedLinear<T>> pack(const FeedForwardWeights<Linear<T>>& w) {
-        return {PackedLinear<T>(w.fc1), PackedLinear<T>(w.fc2)};
+    /// `room`: rows up to a full panel may follow the matrix (those of a vocabulary).
+    PackedLinear<T> pack(const Linear<T>& l, bool room = false) const {
+        const View<const T>& w = l.weight;
+        if (!own_ || w.stride != w.cols || (w.rows % tile_columns<T> != 0 && !room)) return PackedLinear<T>(l);
+        return {pack_transposed_in_place<T>({own_ + (w.data - weights_->values().data()), w.rows, w.cols}), l.bias};
+    }
+    AttentionWeights<PackedLinear<T>> pack(const AttentionWeights<Linear<T>>& w) const {
+        return {pack(w.q), pack(w.k), pack(w.v), pack(w.out)};
+    }
+    FeedForwardWeights<PackedLinear<T>> pack(const FeedForwardWeights<Linear<T>>& w) const {
+        return {pack(w.fc1), pack(w.fc2)};
     }
 
     std::shared_ptr<const Weights<T>> weights_;
+    T* own_;
     SubTransformerView<T> sub_;
+    EmbeddingTable<T> encoder_embedding_, decoder_embedding_;
     PackedLinear<T> output_;
     std::vector<Encoder> encoder_;
     std::vector<Decoder> decoder_;
@@ -120,7 +160,8 @@ public:
             while (i < sources.size() && group_.tokens.size() + sources[i].size() <= group_tokens);
             arena_.reset();
             const auto layer = [&](std::size_t l) -> const auto& { return model_->encoder()[l]; };
-            const auto pass = run_encoder<T>(context(), model_->sub(), layer, encoder_positions_, group_, {});
+            const auto pass = run_encoder<T>(context(), model_->sub(), layer, model_->encoder_embedding(),
+                                             encoder_positions_, group_, {});
             for (std::size_t n = 0; n < 3; ++n) {
                 const auto& span = pass.memory.spans[n];
                 if (!span.rows.data) continue;
@@ -173,10 +214,10 @@ public:
         decoder_positions_.reserve(steps_ + 1);
         arena_.reset();
         View<T> x = arena_.template matrix<T>(rows, sub.decoder_width());
-        const auto table = sub.decoder_embedding();
         for (std::size_t r = 0; r < rows; ++r)
-            detail::embed_token(table.row(static_cast<std::size_t>(tokens[r])), sub.decoder_scale(),
-                                decoder_positions_.position(steps_), x.row(r), x.cols);
+            detail::embed_token(
+                model_->decoder_embedding().vector(static_cast<std::size_t>(tokens[r]), x.cols, x.row(r)),
+                sub.decoder_scale(), decoder_positions_.position(steps_), x.row(r), x.cols);
         const View<const std::uint32_t> ancestors{ancestors_.data(), rows, steps_ + 1, ancestor_stride_};
         for (std::size_t i = 0; i < model_->decoder().size(); ++i) {
             const auto& w = model_->decoder()[i];

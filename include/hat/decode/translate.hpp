@@ -60,18 +60,8 @@ public:
     /// From parts in memory. Throws bad_file when vocabularies and tokenizers differ in size.
     Translator(std::shared_ptr<const Weights<float>> weights, const RuntimeArch& arch, TokenizerPair tokenizers,
                const TranslateOptions& options = {}, const std::string& name = "hat::Translator")
-        : options_(checked(options)),
-          tokenizers_(std::move(tokenizers)),
-          model_(std::make_unique<InferenceModel<float>>(std::move(weights), arch)),
-          session_(*model_, ThreadPool(options.threads)) {
-        const auto require = [&](const char* side, std::size_t found, std::size_t expected) {
-            if (found != expected)
-                throw bad_file(name, std::string("the ") + side + " tokenizer has " + std::to_string(found) +
-                                         " ids, but the model " + std::to_string(expected));
-        };
-        require("source", tokenizers_.source.vocabulary_size(), model_->source_vocab());
-        require("target", tokenizers_.target.vocabulary_size(), model_->target_vocab());
-    }
+        : Translator(std::make_unique<InferenceModel<float>>(std::move(weights), arch), std::move(tokenizers), options,
+                     name) {}
 
     /// The network that translates.
     const InferenceModel<float>& model() const { return *model_; }
@@ -95,8 +85,22 @@ public:
     }
 
 private:
+    Translator(std::unique_ptr<InferenceModel<float>> model, TokenizerPair tokenizers, const TranslateOptions& options,
+               const std::string& name)
+        : options_(checked(options)),
+          tokenizers_(std::move(tokenizers)),
+          model_(std::move(model)),
+          session_(*model_, ThreadPool(options.threads)) {
+        const auto require = [&](const char* side, std::size_t found, std::size_t expected) {
+            if (found != expected)
+                throw bad_file(name, std::string("the ") + side + " tokenizer has " + std::to_string(found) +
+                                         " ids, but the model " + std::to_string(expected));
+        };
+        require("source", tokenizers_.source.vocabulary_size(), model_->source_vocab());
+        require("target", tokenizers_.target.vocabulary_size(), model_->target_vocab());
+    }
     Translator(Model&& model, TokenizerPair tokenizers, const TranslateOptions& options, const std::string& name)
-        : Translator(std::make_shared<const Weights<float>>(std::move(model.weights)), model.arch,
+        : Translator(std::make_unique<InferenceModel<float>>(std::move(model.weights), model.arch),
                      std::move(tokenizers), options, name) {
         const auto note = model.notes.find("tokenizers");
         if (note == model.notes.end()) return;

@@ -111,31 +111,66 @@ inline void write_file_atomically(const std::filesystem::path& path, std::string
     file.commit();
 }
 
+/// A file that is open for reading. Throws bad_file with the system's reason.
+class InputFile {
+public:
+    /// Opens `path`, which may not be a device.
+    explicit InputFile(const std::filesystem::path& path)
+        : path_(path.string()), descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+        struct ::stat status {};
+        if (descriptor_ < 0 || ::fstat(descriptor_, &status) != 0) fail();
+        if (S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode)) {
+            ::close(descriptor_);
+            throw bad_file(path_, "is a device, expected a file");
+        }
+        size_ = static_cast<std::size_t>(std::max<::off_t>(status.st_size, 0));
+    }
+    InputFile(const InputFile&) = delete;
+    InputFile& operator=(const InputFile&) = delete;
+    ~InputFile() { ::close(descriptor_); }
+
+    /// Bytes when it was opened; 0 for a pipe.
+    std::size_t size() const { return size_; }
+    /// Fills `out` with the bytes at `offset`. Not for pipes.
+    void read_at(std::size_t offset, std::span<char> out) const {
+        while (!out.empty()) {
+            const ::ssize_t n = ::pread(descriptor_, out.data(), out.size(), static_cast<::off_t>(offset));
+            if (n < 0 && errno == EINTR) continue;
+            if (n < 0) fail();
+            if (n == 0) throw bad_file(path_, "truncated while it was read, at byte " + std::to_string(offset));
+            offset += static_cast<std::size_t>(n);
+            out = out.subspan(static_cast<std::size_t>(n));
+        }
+    }
+    /// The next bytes, as many as come at once; 0 at the end.
+    std::size_t read_some(std::span<char> out) const {
+        for (;;) {
+            const ::ssize_t n = ::read(descriptor_, out.data(), out.size());
+            if (n < 0 && errno == EINTR) continue;
+            if (n < 0) fail();
+            return static_cast<std::size_t>(n);
+        }
+    }
+
+private:
+    [[noreturn]] void fail() const {
+        const int reason = errno;
+        throw bad_file(path_, std::string("cannot be read: ") + std::strerror(reason));
+    }
+    std::string path_;
+    int descriptor_;
+    std::size_t size_ = 0;
+};
+
 /// The whole content of a file or pipe. Throws bad_file when it is missing, unreadable, or a device (which may never
 /// end).
 inline std::string read_file(const std::filesystem::path& path) {
-    const auto fail = [&] { throw bad_file(path.string(), std::string("cannot be read: ") + std::strerror(errno)); };
-    struct Descriptor {
-        int value;
-        ~Descriptor() {
-            if (value >= 0) ::close(value);
-        }
-    };
-    const Descriptor file{::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
-    if (file.value < 0) fail();
-    struct ::stat status {};
-    if (::fstat(file.value, &status) != 0) fail();
-    if (S_ISCHR(status.st_mode) || S_ISBLK(status.st_mode))
-        throw bad_file(path.string(), "is a device, expected a file");
+    const InputFile file(path);
     std::string bytes;
-    bytes.resize(static_cast<std::size_t>(std::max<::off_t>(status.st_size, 0)) + 1);  // one more, to see the end
+    bytes.resize(file.size() + 1);  // one more, to see the end
     std::size_t size = 0;
-    for (;;) {
-        const ::ssize_t n = ::read(file.value, bytes.data() + size, bytes.size() - size);
-        if (n < 0 && errno == EINTR) continue;
-        if (n < 0) fail();
-        if (n == 0) break;
-        size += static_cast<std::size_t>(n);
+    while (const std::size_t n = file.read_some({bytes.data() + size, bytes.size() - size})) {
+        size += n;
         if (size == bytes.size()) bytes.resize(bytes.size() * 2);  // grew meanwhile, or has no size (a pipe)
     }
     bytes.resize(size);

@@ -137,8 +137,8 @@ private:
     std::set<std::string> names_;
 };
 
-/// A file of named tensors, read and checked as a whole: lengths, types, shapes, offsets, and the checksum if it has
-/// one. Every error is a bad_file that names file and tensor.
+/// A file of named tensors, checked as a whole when it is opened: lengths, types, shapes, offsets, and the checksum if
+/// it has one. Its numbers are read when they are asked for. Every error is a bad_file that names file and tensor.
 class SafetensorsFile {
 public:
     /// What the header says about a tensor.
@@ -148,28 +148,30 @@ public:
         std::size_t begin = 0, end = 0;  ///< bytes, counted from the end of the header
     };
 
-    /// Reads and checks the whole file.
-    explicit SafetensorsFile(const std::filesystem::path& path) : path_(path.string()), bytes_(read_file(path)) {
+    /// Opens and checks the file.
+    explicit SafetensorsFile(const std::filesystem::path& path) : path_(path.string()), file_(path) {
         std::uint64_t length = 0;
-        if (bytes_.size() < sizeof length)
-            fail("truncated: " + std::to_string(bytes_.size()) + " bytes, expected at least 8");
-        std::memcpy(&length, bytes_.data(), sizeof length);
+        if (file_.size() < sizeof length)
+            fail("truncated: " + std::to_string(file_.size()) + " bytes, expected at least 8");
+        char first[sizeof length];
+        file_.read_at(0, first);
+        std::memcpy(&length, first, sizeof length);
         if (length > most_header)
             fail("not a safetensors file: its header would have " + std::to_string(length) +
                  " bytes, expected at most " + std::to_string(most_header));
-        if (length > bytes_.size() - sizeof length)
+        if (length > file_.size() - sizeof length)
             fail("truncated: the header has " + std::to_string(length) + " bytes, but only " +
-                 std::to_string(bytes_.size() - sizeof length) + " follow");
-        const std::string_view all = bytes_;
-        const Json header = parse_json(all.substr(sizeof length, length), path_ + " (header)");
+                 std::to_string(file_.size() - sizeof length) + " follow");
+        std::string text(length, ' ');
+        file_.read_at(sizeof length, text);
+        const Json header = parse_json(text, path_ + " (header)");
         data_ = sizeof length + length;
         read_header(JsonView(header, path_));
         check_offsets();
         if (const auto crc = metadata_.find("crc32"); crc != metadata_.end()) {
-            std::string text(all.substr(sizeof length, length));
             if (const auto at = text.find(detail::crc_key); at != std::string::npos)
                 text.replace(at + detail::crc_key.size(), detail::no_crc.size(), detail::no_crc);
-            const std::string found = detail::crc_text(crc32(all.substr(data_), crc32(text)));
+            const std::string found = detail::crc_text(checksum_of_numbers(crc32(text)));
             if (found != crc->second) fail("corrupt: the checksum is " + found + ", expected " + crc->second);
         }
     }
@@ -203,7 +205,7 @@ public:
             fail("tensor " + name + " is " + detail::shape_text(t.shape) + ", expected " + detail::shape_text(shape));
         if (out.size_bytes() != t.end - t.begin)
             throw shape_mismatch("hat::SafetensorsFile: tensor " + name + " does not fit its destination");
-        if (!out.empty()) std::memcpy(out.data(), bytes_.data() + data_ + t.begin, t.end - t.begin);
+        file_.read_at(data_ + t.begin, {reinterpret_cast<char*>(out.data()), out.size_bytes()});
     }
     /// A tensor of this type and any shape.
     template <class T>
@@ -269,7 +271,7 @@ private:
         std::sort(order.begin(), order.end(), [](const auto& a, const auto& b) {
             return std::pair(a.first->begin, a.first->end) < std::pair(b.first->begin, b.first->end);
         });
-        const std::size_t available = bytes_.size() - data_;
+        const std::size_t available = file_.size() - data_;
         std::size_t at = 0;
         for (const auto& [t, name] : order) {
             if (t->begin != at)
@@ -285,7 +287,19 @@ private:
                  " follow the header");
     }
 
-    std::string path_, bytes_;
+    std::uint32_t checksum_of_numbers(std::uint32_t crc) const {
+        std::vector<char> block(std::min(std::size_t{1} << 20, file_.size() - data_));
+        for (std::size_t at = data_; at < file_.size();) {
+            const std::span<char> part(block.data(), std::min(block.size(), file_.size() - at));
+            file_.read_at(at, part);
+            crc = crc32({part.data(), part.size()}, crc);
+            at += part.size();
+        }
+        return crc;
+    }
+
+    std::string path_;
+    InputFile file_;
     std::size_t data_ = 0;
     std::map<std::string, std::string> metadata_;
     std::map<std::string, Tensor> tensors_;

@@ -8,6 +8,7 @@
 #include <hat/core/arena.hpp>
 #include <hat/core/extent.hpp>
 #include <hat/core/tokens.hpp>
+#include <hat/kernel/gemm.hpp>
 #include <hat/kernel/parallel.hpp>
 #include <hat/kernel/simd.hpp>
 #include <span>
@@ -51,6 +52,29 @@ private:
     AlignedBuffer<T> table_;
 };
 
+/// The vectors of a vocabulary: rows as they are, or the packed weights of an output layer that shares them.
+template <class T>
+class EmbeddingTable {
+public:
+    /// Row t is token t's.
+    EmbeddingTable(View<const T> rows) : rows_(rows) {}
+    /// Packed weights N x K: token t's is row t.
+    EmbeddingTable(const Panels<T>& panels) : panels_(panels) {}
+
+    /// The first n numbers of a token's vector, where they are or copied to `out`.
+    const T* vector(std::size_t token, std::size_t n, T* out) const {
+        if (rows_.data) return rows_.row(token);
+        constexpr std::size_t w = tile_columns<T>;
+        const T* from = panels_.data + token / w * panels_.panel + token % w;
+        for (std::size_t k = 0; k < n; ++k) out[k] = from[k * panels_.step];
+        return out;
+    }
+
+private:
+    View<const T> rows_{};
+    Panels<T> panels_{};
+};
+
 namespace detail {
 /// One embedded token: scale * row + position.
 template <class T>
@@ -62,13 +86,13 @@ void embed_token(const T* row, T scale, const T* position, T* out, std::size_t n
 
 /// x[token] = scale * table[token][:width] + position; tokens must be below the number of rows.
 template <class T, ExecutorPolicy E>
-void embed(const E& executor, View<const T> table, T scale, const SinusoidTable<T>& positions, const Ragged& sentences,
-           View<T> x) {
+void embed(const E& executor, const EmbeddingTable<T>& table, T scale, const SinusoidTable<T>& positions,
+           const Ragged& sentences, View<T> x) {
     parallel_rows(executor, sentences.size(), 64 * x.cols, [&](std::size_t first, std::size_t last) {
         for (std::size_t i = first; i < last; ++i)
             for (std::size_t t = sentences.offsets[i]; t < sentences.offsets[i + 1]; ++t)
-                detail::embed_token(table.row(static_cast<std::size_t>(sentences.tokens[t])), scale,
-                                    positions.position(t - sentences.offsets[i]), x.row(t), x.cols);
+                detail::embed_token(table.vector(static_cast<std::size_t>(sentences.tokens[t]), x.cols, x.row(t)),
+                                    scale, positions.position(t - sentences.offsets[i]), x.row(t), x.cols);
     });
 }
 

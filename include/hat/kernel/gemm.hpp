@@ -266,6 +266,19 @@ Panels<T> pack_transposed(const E& executor, View<const T> weights, T* out) {
     });
     return {out, n, k};
 }
+/// pack_transposed() in the memory of the weights themselves, whose rows must follow each other without gaps; after the
+/// last one there must be room for rows up to a multiple of tile_columns<T>.
+template <class T>
+Panels<T> pack_transposed_in_place(View<T> weights) {
+    const std::size_t n = weights.rows, k = weights.cols, size = k * tile_columns<T>;
+    T* const copy = detail::thread_scratch<T>(0, size);
+    for (std::size_t p = 0, row = 0; row < n; ++p, row += tile_columns<T>) {
+        const std::size_t rows = std::min(tile_columns<T>, n - row);
+        std::copy_n(weights.data + p * size, rows * k, copy);
+        detail::pack_panel<T>(copy, 1, k, rows, k, 0, weights.data + p * size);
+    }
+    return {weights.data, n, k};
+}
 /// Packs the K x N operand of a product as it stands: b(k, n) = matrix(k, n).
 template <class T, ExecutorPolicy E>
 Panels<T> pack_plain(const E& executor, View<const T> matrix, T* out) {
@@ -320,7 +333,7 @@ void multiply_transposed(const E& executor, View<const T> a, View<const T> b, Vi
     }
 }
 
-/// A right operand that keeps its panels: weights packed once, used for every token.
+/// A right operand in panels: weights packed once, used for every token.
 template <class T>
 class PackedMatrix {
 public:
@@ -329,9 +342,11 @@ public:
     explicit PackedMatrix(View<const T> weights) : data_(Panels<T>::elements(weights.rows, weights.cols)) {
         panels_ = pack_transposed<T>(Serial{}, weights, data_.data());
     }
+    /// Refers to panels that live elsewhere.
+    explicit PackedMatrix(const Panels<T>& panels) : panels_(panels) {}
     /// The packed operand.
     const Panels<T>& panels() const { return panels_; }
-    /// Memory held, in bytes.
+    /// Memory of its own, in bytes.
     std::size_t bytes() const { return data_.size() * sizeof(T); }
 
 private:

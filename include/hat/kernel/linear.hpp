@@ -27,6 +27,8 @@ struct PackedLinear {
     PackedLinear() = default;
     /// Packs the weights of `l`; the bias stays where it is.
     explicit PackedLinear(const Linear<T>& l) : weight(l.weight), bias(l.bias) {}
+    /// Weights that are packed already.
+    PackedLinear(const Panels<T>& panels, const T* b) : weight(panels), bias(b) {}
     /// N.
     std::size_t outputs() const { return weight.panels().n; }
 };

@@ -55,6 +55,17 @@ std::vector<View<const T>> parameter_blocks(const SubTransformerView<T>& sub) {
     return blocks;
 }
 
+/// Whether a SubTransformer reads all the weights of `shape`: its widths and depths are the same.
+inline bool is_whole(const RuntimeArch& arch, const RuntimeArch& shape) {
+    const auto side = [](const auto& a, const auto& s) {
+        const auto n = static_cast<std::ptrdiff_t>(std::max(0, a.layers));
+        return a.embed == s.embed && a.layers == s.layers &&
+               std::equal(a.ffn.begin(), a.ffn.begin() + n, s.ffn.begin()) &&
+               std::equal(a.qkv.begin(), a.qkv.begin() + n, s.qkv.begin());
+    };
+    return side(arch.encoder, shape.encoder) && side(arch.decoder, shape.decoder);
+}
+
 /// What the weights of an extracted SubTransformer are made for: exactly `arch`, with the widths of the
 /// SuperTransformer remembered. Attention spans are clamped to the encoder's depth unless copies are attended to.
 inline TransformerConfig extracted_config(const TransformerConfig& super, const RuntimeArch& arch) {

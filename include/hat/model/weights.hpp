@@ -154,7 +154,9 @@ private:
     int add(std::string name, std::vector<std::size_t> shape, Kind kind) {
         TensorInfo t{std::move(name), std::move(shape), size_, 0, kind, in_decoder_, current_layer_};
         t.size = t.rows() * t.cols();
-        size_ += (t.size + 15) / 16 * 16;
+        // a vocabulary has room for full panels of rows: inference packs it where it is
+        const bool vocabulary = kind == Kind::embedding || kind == Kind::output_embedding;
+        size_ += ((vocabulary ? (t.rows() + 31) / 32 * 32 * t.cols() : t.size) + 15) / 16 * 16;
         tensors_.push_back(std::move(t));
         return static_cast<int>(tensors_.size()) - 1;
     }
