@@ -188,7 +188,7 @@ public:
     /// NaN or infinite; the gradient is useless then.
     LossSums loss_and_gradient(const RuntimeArch& arch, const Batch& batch, const LossOptions& options,
                                Weights<T>& gradient) {
-        if (gradient.values().size() != weights_->values().size())
+        if (gradient.config() != weights_->config())
             throw shape_mismatch("hat::ElasticTransformer: the gradient has another layout than the weights");
         return run(arch, batch, options, &gradient);
     }

@@ -87,8 +87,7 @@ public:
     /// Returns the gradient's norm before clipping. Throws not_finite, and has then changed nothing.
     double update(Weights<T>& weights, const Weights<T>& gradient, const std::vector<bool>& active, double lr,
                   double scale = 1) {
-        if (active.size() != steps.size() || weights.values().size() != first.values().size() ||
-            gradient.values().size() != first.values().size())
+        if (active.size() != steps.size() || weights.config() != first.config() || gradient.config() != first.config())
             throw shape_mismatch("hat::Adam: weights, gradient and moments have different layouts");
         const double norm = gradient_norm(gradient, active, scale);
         double factor = scale;
