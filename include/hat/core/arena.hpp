@@ -118,7 +118,7 @@ public:
     };
     /// Forgets all blocks; pointers handed out before are dead.
     void reset() {
-        if (chunks_.size() > 1) {
+        if (chunks_.size() > 1 || (!chunks_.empty() && chunks_.back().size() < peak_)) {
             chunks_.clear();
             chunks_.emplace_back(peak_);
         }
