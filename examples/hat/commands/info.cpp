@@ -59,8 +59,8 @@ void print_machine() {
     line("device id", d.id());
 }
 
-void print_arch(const RuntimeArch& arch) {
-    const Cost c = cost(arch);
+void print_arch(const RuntimeArch& arch, const CostOptions& options = {}) {
+    const Cost c = cost(arch, options);
     std::cout << describe(arch);
     line("params", count_text(static_cast<double>(c.params)) + " without embeddings and output layer");
     line("FLOPs", count_text(static_cast<double>(c.flops)) + " for 30 + 30 tokens, without the output layer");
@@ -83,7 +83,7 @@ void print_model(const fs::path& path) {
     const Model model = load_model(path);
     line("kind", "model");
     print_weights(model.weights.layout(), fs::file_size(path), model.notes);
-    print_arch(model.arch);
+    print_arch(model.arch, cost_options(model.weights.config()));
 }
 
 void print_quantized(const fs::path& path) {
@@ -93,7 +93,7 @@ void print_quantized(const fs::path& path) {
          "quantized model, " + std::to_string(model.how.bits) + " bits" +
              (model.how.group_rows ? ", a codebook for " + std::to_string(model.how.group_rows) + " rows" : ""));
     print_weights(*model.layout, fs::file_size(path), notes);
-    print_arch(model.arch);
+    print_arch(model.arch, cost_options(model.layout->config()));
 }
 
 void print_safetensors(const fs::path& path) {

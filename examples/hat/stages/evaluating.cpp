@@ -57,15 +57,9 @@ Json run_evaluate(const Project& project) {
     const auto add = [&](const std::string& name, const Model& model, const std::filesystem::path& file) {
         Scored scored = score(project, name, model, test);
         Json& row = results["models"][name] = scored.json;
-        const TransformerConfig& config = model.weights.config();
-        const Cost c = cost(model.arch, {.source_length = static_cast<int>(s.latency_length),
-                                         .target_length = static_cast<int>(s.latency_length),
-                                         .source_vocab = config.source_vocab,
-                                         .target_vocab = config.target_vocab,
-                                         .sharing = config.sharing,
-                                         .encoder_pre_norm = config.encoder_pre_norm,
-                                         .decoder_pre_norm = config.decoder_pre_norm,
-                                         .decoder_final_norm = config.decoder_final_norm});
+        CostOptions options = cost_options(model.weights.config());
+        options.source_length = options.target_length = static_cast<int>(s.latency_length);
+        const Cost c = cost(model.arch, options);
         row["params"] = c.params;
         row["total_params"] = c.total_params;
         row["flops"] = c.flops;

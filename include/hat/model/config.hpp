@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <hat/core/error.hpp>
 #include <hat/space/arch.hpp>
+#include <hat/space/cost.hpp>
 #include <string>
 
 namespace hat {
@@ -38,6 +39,16 @@ struct TransformerConfig {
     int super_decoder_embed() const { return decoder_super_embed ? decoder_super_embed : shape.decoder.embed; }
     friend bool operator==(const TransformerConfig&, const TransformerConfig&) = default;
 };
+
+/// What cost() must know of weights made for `config`, for sentences of 30 tokens.
+inline CostOptions cost_options(const TransformerConfig& config) {
+    return {.source_vocab = config.source_vocab,
+            .target_vocab = config.target_vocab,
+            .sharing = config.sharing,
+            .encoder_pre_norm = config.encoder_pre_norm,
+            .decoder_pre_norm = config.decoder_pre_norm,
+            .decoder_final_norm = config.decoder_final_norm};
+}
 
 /// Throws unless `arch` can run: sizes positive, heads divide qkv, spans 1..3.
 inline void validate(const RuntimeArch& arch) {
