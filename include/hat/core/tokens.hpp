@@ -12,8 +12,11 @@ namespace hat {
 
 /// Ids with a fixed meaning in every vocabulary, as in the reference (fairseq).
 struct SpecialTokens {
-    static constexpr std::int32_t bos = 0, pad = 1, eos = 2, unk = 3;  ///< their ids
-    static constexpr std::int32_t count = 4;                           ///< words of the vocabulary begin here
+    static constexpr std::int32_t bos = 0;    ///< begin of sentence; not used by the models
+    static constexpr std::int32_t pad = 1;    ///< padding
+    static constexpr std::int32_t eos = 2;    ///< end of sentence; the decoder also starts with it
+    static constexpr std::int32_t unk = 3;    ///< unknown word
+    static constexpr std::int32_t count = 4;  ///< words of the vocabulary begin here
 };
 
 /// Sentences stored one after the other; sentence i is tokens[offsets[i] .. offsets[i + 1]).
@@ -42,7 +45,9 @@ struct Ragged {
 /// One training or scoring batch. Source and target sentences end in eos; `previous` is the decoder's input: the
 /// target with its eos moved to the front. `previous` and `target` have equal offsets.
 struct Batch {
-    Ragged source, previous, target;  ///< what is read, what the decoder is fed, and what it shall say
+    Ragged source;    ///< what is read
+    Ragged previous;  ///< what the decoder is fed: the target, one step late
+    Ragged target;    ///< what it shall say
 
     /// Number of sentence pairs.
     std::size_t sentences() const { return source.size(); }

@@ -182,6 +182,7 @@ T at_least(const YamlConfig& config, const std::string& key, T least, std::optio
     return value;
 }
 
+/// Throws unless a width is at most most_width.
 inline void require_width(const YamlConfig& config, const std::string& key, int value) {
     if (value > most_width)
         throw config.about(key, "found " + std::to_string(value) + ", expected at most " + std::to_string(most_width));
@@ -201,12 +202,14 @@ inline double rate(const YamlConfig& config, const std::string& key, double othe
     return value;
 }
 
+/// The reference's -1, 1, 2 as a span of 1, 2, 3 encoder layers.
 inline int reference_span(const YamlConfig& config, const std::string& key, int value) {
     if (value != -1 && value != 1 && value != 2)
         throw config.about(key, "found " + std::to_string(value) + ", expected -1, 1 or 2");
     return value == -1 ? 1 : value + 1;
 }
 
+/// Throws unless a SubTransformer's value is at most the SuperTransformer's.
 inline void require_within(const YamlConfig& config, const std::string& key, int value, const std::string& super) {
     const int most = config.get_or<int>(super, value);
     if (value > most)
@@ -441,7 +444,9 @@ struct SearchRecipe {
     long validation_batches = -1;       ///< score on so many batches only; below 0: all
     std::array<float, MeanFeatures::size> feature_norm = MeanFeatures{}.norm;  ///< what each feature is divided by
     double lat_norm = 1;                                                       ///< milliseconds of a predicted 1
-    std::string predictor_file, weights_file, output_file;                     ///< empty: not given
+    std::string predictor_file;  ///< the latency predictor; empty: not given
+    std::string weights_file;    ///< the SuperTransformer; empty: not given
+    std::string output_file;     ///< where the winner goes; empty: not given
 };
 
 /// The latency dataset to measure (configs/*/latency_dataset).
@@ -453,7 +458,8 @@ struct LatencyDatasetRecipe {
 
 /// The latency predictor to fit (configs/*/latency_predictor).
 struct PredictorRecipe {
-    std::string dataset_file, predictor_file;  ///< samples to learn from; where the predictor goes
+    std::string dataset_file;                                                  ///< samples to learn from
+    std::string predictor_file;                                                ///< where the predictor goes
     std::array<float, MeanFeatures::size> feature_norm = MeanFeatures{}.norm;  ///< what each feature is divided by
     double lat_norm = 1;                                                       ///< milliseconds of a predicted 1
     int hidden_width = 400;                                                    ///< neurons of each hidden layer
@@ -465,6 +471,7 @@ struct PredictorRecipe {
 
 namespace reference_detail {
 
+/// What each feature is divided by (`feature-norm`).
 inline std::array<float, MeanFeatures::size> feature_norm(const YamlConfig& config) {
     auto norm = MeanFeatures{}.norm;
     if (!config.has("feature-norm")) return norm;
@@ -475,6 +482,7 @@ inline std::array<float, MeanFeatures::size> feature_norm(const YamlConfig& conf
     return norm;
 }
 
+/// A number above 0.
 inline double positive(const YamlConfig& config, const std::string& key,
                        std::optional<double> otherwise = std::nullopt) {
     const double value = otherwise ? config.get_or<double>(key, *otherwise) : config.get<double>(key);

@@ -27,8 +27,9 @@ inline constexpr double report_unknown = std::numeric_limits<double>::quiet_NaN(
 
 /// A named line of text, e.g. {"device", "..."}.
 struct ReportFact {
-    std::string name, value;  ///< as they are shown
-    friend bool operator==(const ReportFact&, const ReportFact&) = default;
+    std::string name;                                                        ///< as it is shown
+    std::string value;                                                       ///< as it is shown
+    friend bool operator==(const ReportFact&, const ReportFact&) = default;  ///< memberwise
 };
 
 /// How long a stage of the run took.
@@ -41,7 +42,9 @@ struct ReportStage {
 struct ReportCurve {
     /// One validation.
     struct Point {
-        double update = 0, train = report_unknown, valid = report_unknown;  ///< update number and losses
+        double update = 0;              ///< update number
+        double train = report_unknown;  ///< training loss
+        double valid = report_unknown;  ///< validation loss
     };
     std::string name;           ///< as it is shown
     std::vector<Point> points;  ///< by update
@@ -49,21 +52,24 @@ struct ReportCurve {
 
 /// A latency that was predicted and measured.
 struct ReportPrediction {
-    double measured_ms = 0, predicted_ms = 0;  ///< of one network, milliseconds
-    bool held_out = false;                     ///< the predictor had not seen it
+    double measured_ms = 0;   ///< of one network, milliseconds
+    double predicted_ms = 0;  ///< what the predictor says of it, milliseconds
+    bool held_out = false;    ///< the predictor had not seen it
 };
 
 /// One iteration of the search, over its population.
 struct ReportIteration {
-    double best_loss = report_unknown, mean_loss = report_unknown;  ///< over the population
-    double best_latency_ms = report_unknown;                        ///< of the network with the best loss
+    double best_loss = report_unknown;        ///< lowest of the population
+    double mean_loss = report_unknown;        ///< mean over the population
+    double best_latency_ms = report_unknown;  ///< of the network with the best loss
 };
 
 /// The search and the latency of its winner.
 struct ReportSearch {
     std::vector<ReportIteration> iterations;  ///< from the first generation on
-    /// Milliseconds: asked for; of the winner.
-    double limit_ms = report_unknown, predicted_ms = report_unknown, measured_ms = report_unknown;
+    double limit_ms = report_unknown;         ///< milliseconds asked for
+    double predicted_ms = report_unknown;     ///< of the winner
+    double measured_ms = report_unknown;      ///< of the winner
 };
 
 /// An architecture to draw.
@@ -74,18 +80,23 @@ struct ReportNetwork {
 
 /// One line of the comparison; speed-ups are relative to the first one.
 struct ReportModel {
-    std::string name;                                                                     ///< as it is shown
-    double bleu = report_unknown, bleu_low = report_unknown, bleu_high = report_unknown;  ///< 95 % interval
-    double chrf = report_unknown;                                                         ///< chrF2 on the test set
-    double latency_ms = report_unknown;                                                   ///< measured, milliseconds
-    double params = report_unknown, flops = report_unknown;                ///< without embeddings and output layer
-    double file_bytes = report_unknown, file_bytes_4bit = report_unknown;  ///< of the model's file, fp32 and 4-bit
-    double bleu_4bit = report_unknown;                                     ///< BLEU of the 4-bit model
+    std::string name;                         ///< as it is shown
+    double bleu = report_unknown;             ///< corpus BLEU
+    double bleu_low = report_unknown;         ///< lower end of its 95 % interval
+    double bleu_high = report_unknown;        ///< upper end of its 95 % interval
+    double chrf = report_unknown;             ///< chrF2 on the test set
+    double latency_ms = report_unknown;       ///< measured, milliseconds
+    double params = report_unknown;           ///< without embeddings and output layer
+    double flops = report_unknown;            ///< of one sentence, without the output layer
+    double file_bytes = report_unknown;       ///< of the model's file, fp32
+    double file_bytes_4bit = report_unknown;  ///< of the quantized model's file
+    double bleu_4bit = report_unknown;        ///< BLEU of the 4-bit model
 };
 
 /// A sentence of the test set and its translations.
 struct ReportExample {
-    std::string source, reference;         ///< the sentence and its given translation
+    std::string source;                    ///< the sentence
+    std::string reference;                 ///< its given translation
     std::vector<ReportFact> translations;  ///< by model
 };
 

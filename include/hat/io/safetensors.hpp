@@ -145,7 +145,8 @@ public:
     struct Tensor {
         std::string dtype;               ///< e.g. "F32"
         std::vector<std::size_t> shape;  ///< row-major
-        std::size_t begin = 0, end = 0;  ///< bytes, counted from the end of the header
+        std::size_t begin = 0;           ///< first byte, counted from the end of the header
+        std::size_t end = 0;             ///< one past the last byte
     };
 
     /// Opens and checks the file.

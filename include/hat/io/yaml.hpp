@@ -26,14 +26,15 @@ namespace hat {
 
 /// One value of a configuration, with the place it was read from.
 struct ConfigNode {
-    enum class Kind { null, scalar, list, map };  ///< what a value can be
-    Kind kind = Kind::map;                        ///< what this one is
-    std::string scalar;                           ///< the text of a scalar
-    bool quoted = false;                          ///< "5" is text, never a number
-    std::string key;                              ///< of a member of a map
-    std::vector<ConfigNode> items;                ///< of a list, or the members of a map, in file order
-    std::string file;                             ///< where the value was read
-    std::size_t line = 0;                         ///< from 1
+    /// What a value can be.
+    enum class Kind { null, scalar, list, map };
+    Kind kind = Kind::map;          ///< what this one is
+    std::string scalar;             ///< the text of a scalar
+    bool quoted = false;            ///< "5" is text, never a number
+    std::string key;                ///< of a member of a map
+    std::vector<ConfigNode> items;  ///< of a list, or the members of a map, in file order
+    std::string file;               ///< where the value was read
+    std::size_t line = 0;           ///< from 1
 
     /// The member with this key, or null.
     const ConfigNode* find(std::string_view name) const {

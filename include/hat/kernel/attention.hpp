@@ -15,9 +15,10 @@ namespace hat {
 
 /// Who attends to whom: sentence i owns query rows [query[i], query[i+1]) and key rows [key[i], key[i+1]).
 struct AttentionShape {
-    std::span<const std::size_t> query, key;  ///< offsets, one more than there are sentences
-    std::size_t heads = 1;
-    bool causal = false;  ///< query t sees keys 0 .. t only; as many queries as keys
+    std::span<const std::size_t> query;  ///< offsets of the queries, one more than there are sentences
+    std::span<const std::size_t> key;    ///< offsets of keys and values
+    std::size_t heads = 1;               ///< they divide the width
+    bool causal = false;                 ///< query t sees keys 0 .. t only; as many queries as keys
 
     /// Sentences in the batch.
     std::size_t sentences() const { return query.size() - 1; }

@@ -12,8 +12,8 @@ namespace hat {
 
 /// One dropout site of one step: standard inverted dropout, survivors are multiplied by 1 / (1 - rate).
 struct Dropout {
-    double rate = 0;
-    std::uint64_t key = 0;
+    double rate = 0;        ///< share of elements that become zero
+    std::uint64_t key = 0;  ///< of the mask
 
     /// Whether anything is dropped at all.
     bool active() const { return rate > 0; }

@@ -19,7 +19,7 @@ namespace hat {
 template <class T>
 struct Epilogue {
     const T* bias = nullptr;  ///< one number per output column
-    bool relu = false;
+    bool relu = false;        ///< after the bias
     T scale = T(1);           ///< multiplies last
     bool accumulate = false;  ///< the chain starts from c instead of zero
 };
@@ -36,9 +36,11 @@ inline constexpr std::size_t tile_rows = simd::registers == 32 ? 14 : 6;
 /// plain matrix whose width is a multiple of w is in panels as it stands (step = its stride, panel = w).
 template <class T>
 struct Panels {
-    const T* data = nullptr;
-    std::size_t n = 0, k = 0;
-    std::size_t step = tile_columns<T>, panel = k * tile_columns<T>;
+    const T* data = nullptr;                  ///< element (0, 0)
+    std::size_t n = 0;                        ///< columns
+    std::size_t k = 0;                        ///< rows
+    std::size_t step = tile_columns<T>;       ///< elements from a row of a panel to the next
+    std::size_t panel = k * tile_columns<T>;  ///< elements from a panel to the next
 
     /// Numbers that a packed K x N operand takes.
     static std::size_t elements(std::size_t n, std::size_t k) {

@@ -18,8 +18,8 @@ inline constexpr double layer_norm_epsilon = 1e-5;
 /// Gain and shift of a layer norm, cut to the sampled width.
 template <class T>
 struct Norm {
-    const T* weight = nullptr;
-    const T* bias = nullptr;
+    const T* weight = nullptr;  ///< gains
+    const T* bias = nullptr;    ///< shifts
 };
 
 namespace detail {

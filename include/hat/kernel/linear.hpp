@@ -11,8 +11,8 @@ namespace hat {
 /// Weights as they lie in a SuperTransformer: a leading block, packed anew at each use. For training.
 template <class T>
 struct Linear {
-    View<const T> weight;     // N x K
-    const T* bias = nullptr;  // N
+    View<const T> weight;     ///< N x K
+    const T* bias = nullptr;  ///< N numbers; null: none
 
     /// N.
     std::size_t outputs() const { return weight.rows; }
@@ -21,8 +21,8 @@ struct Linear {
 /// Weights packed once, for running a model many times.
 template <class T>
 struct PackedLinear {
-    PackedMatrix<T> weight;
-    const T* bias = nullptr;
+    PackedMatrix<T> weight;   ///< K x N in panels
+    const T* bias = nullptr;  ///< N numbers; null: none
 
     PackedLinear() = default;
     /// Packs the weights of `l`; the bias stays where it is.
@@ -36,8 +36,8 @@ struct PackedLinear {
 /// What is applied to a linear layer's output, after its bias.
 template <class T>
 struct Activation {
-    bool relu = false;
-    T scale = T(1);
+    bool relu = false;  ///< max(0, y)
+    T scale = T(1);     ///< multiplies last
 };
 
 /// y[M x N] = scale * relu(x[M x K] w^T + bias)

@@ -18,10 +18,11 @@ namespace hat {
 
 /// Sums over target tokens, natural logarithms. The reference divides by tokens and by ln 2 when it logs.
 struct LossSums {
-    double loss = 0;  ///< (1 - eps) * nll + eps / V * sum over all V of -log p
-    double nll = 0;   ///< negative log-likelihood
-    std::size_t tokens = 0;
+    double loss = 0;         ///< (1 - eps) * nll + eps / V * sum over all V of -log p
+    double nll = 0;          ///< negative log-likelihood
+    std::size_t tokens = 0;  ///< target tokens
 
+    /// Adds the sums of other tokens.
     LossSums& operator+=(const LossSums& o) {
         loss += o.loss, nll += o.nll, tokens += o.tokens;
         return *this;

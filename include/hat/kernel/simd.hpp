@@ -9,6 +9,9 @@
 #if defined(__AVX512F__)
 #include <immintrin.h>
 #endif
+#if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
+#error "hat: -ffast-math lets the compiler reorder sums and forget infinities, which masks are made of; compile without it"
+#endif
 
 namespace hat::simd {
 

@@ -28,25 +28,32 @@ namespace hat {
 /// empty). Latencies are corrected for drift (divided by `gain`); the samples are raw.
 struct LatencyRow {
     std::array<double, MeanFeatures::size> features{};  ///< MeanFeatures::raw()
-    double encoder_ms = 0, decoder_ms = 0;              ///< trimmed means: encoder; all decoder steps
-    double encoder_std_ms = 0, decoder_std_ms = 0;      ///< deviations of what was not trimmed
+    double encoder_ms = 0;                              ///< trimmed mean of the encoder
+    double decoder_ms = 0;                              ///< trimmed mean of all decoder steps together
+    double encoder_std_ms = 0;                          ///< deviation of what was not trimmed
+    double decoder_std_ms = 0;                          ///< the same of the decoder
     std::string arch;                                   ///< to_text() of the network
-    double encoder_median_ms = unknown, decoder_median_ms = unknown;
-    double reference_ms = unknown;                         ///< the reference model at the same time
-    double gain = unknown;                                 ///< how much slower than usual the machine was then
-    std::vector<double> encoder_samples, decoder_samples;  ///< every timed run in ms, in order, uncorrected
-    std::uint64_t seed = 0;                                ///< of the measurement
-    std::string device;                                    ///< Device::id() of the machine
+    double encoder_median_ms = unknown;                 ///< median of the encoder
+    double decoder_median_ms = unknown;                 ///< median of the decoder
+    double reference_ms = unknown;                      ///< the reference model at the same time
+    double gain = unknown;                              ///< how much slower than usual the machine was then
+    std::vector<double> encoder_samples;                ///< every timed run in ms, in order, uncorrected
+    std::vector<double> decoder_samples;                ///< the same of the decoder
+    std::uint64_t seed = 0;                             ///< of the measurement
+    std::string device;                                 ///< Device::id() of the machine
 
     /// What predictors learn: encoder plus decoder, as in the reference.
     double total_ms() const { return encoder_ms + decoder_ms; }
 
+    /// Stands for a number that a file does not give: NaN.
     static constexpr double unknown = std::numeric_limits<double>::quiet_NaN();
 };
 
 /// Rows for training, for choosing when to stop, and for the final judgement.
 struct DatasetSplit {
-    std::vector<std::size_t> train, validation, test;
+    std::vector<std::size_t> train;       ///< rows to learn from
+    std::vector<std::size_t> validation;  ///< rows that tell when to stop
+    std::vector<std::size_t> test;        ///< rows of the final judgement
 };
 
 /// Shuffles n rows with the seed and cuts them; what is left after `train` and `validation` is for the test.
@@ -69,7 +76,7 @@ inline DatasetSplit split_rows(std::size_t n, std::uint64_t seed, double train =
 
 /// A table of measured networks.
 struct LatencyDataset {
-    std::vector<LatencyRow> rows;
+    std::vector<LatencyRow> rows;  ///< in the order of the file
 
     /// Reads the reference's files and our own; columns may be in any order. Throws bad_file naming file, line and
     /// column for a missing, unknown or repeated column, a cell that is no number, a negative latency, no rows.

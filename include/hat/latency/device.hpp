@@ -24,7 +24,7 @@ struct Device {
     std::string compiler;      ///< that built this program, and the vector instructions it was allowed
     std::size_t processors{};  ///< hardware threads of the machine
     std::size_t threads{};     ///< used by the measured model
-    std::string hat_version;
+    std::string hat_version;   ///< of the library that measured
 
     /// One line "key=value; ...", as stored with measurements.
     std::string text() const {
@@ -40,7 +40,7 @@ struct Device {
         std::snprintf(buffer, sizeof buffer, "%016llx", static_cast<unsigned long long>(h));
         return buffer;
     }
-    friend bool operator==(const Device&, const Device&) = default;
+    friend bool operator==(const Device&, const Device&) = default;  ///< memberwise
 };
 
 namespace detail {

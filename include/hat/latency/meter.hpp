@@ -34,9 +34,10 @@ concept TimedModel = requires(T& model) {
 /// Two callables as a TimedModel.
 template <std::invocable Encode, std::invocable Decode>
 struct Timed {
-    Encode encode;
-    Decode decode;
+    Encode encode;  ///< runs the encoder once
+    Decode decode;  ///< runs all decoder steps once
 };
+/// Deduces both from the callables.
 template <class Encode, class Decode>
 Timed(Encode, Decode) -> Timed<Encode, Decode>;
 
@@ -55,21 +56,26 @@ struct MeterOptions {
     std::uint64_t seed = 1;             ///< of the random order of candidates
 
     // What the callables are meant to do; stored with the data, not interpreted here.
-    std::size_t batch = 1, beam = 5, source_length = 30, target_length = 30, threads = 1;
+    std::size_t batch = 1;           ///< sentences at a time
+    std::size_t beam = 5;            ///< hypotheses of each
+    std::size_t source_length = 30;  ///< tokens in
+    std::size_t target_length = 30;  ///< tokens out
+    std::size_t threads = 1;         ///< threads of the model
 };
 
 /// The runs of one part. Mean, deviation, median and spread are corrected for drift; samples are as read.
 struct Timing {
-    Milliseconds mean{};       ///< trimmed
-    Milliseconds deviation{};  ///< of what was not trimmed (population)
-    Milliseconds median{};
+    Milliseconds mean{};          ///< trimmed
+    Milliseconds deviation{};     ///< of what was not trimmed (population)
+    Milliseconds median{};        ///< of all runs
     Milliseconds spread{};        ///< median absolute deviation from the median
     std::vector<double> samples;  ///< ms, in order
 };
 
 /// One candidate, measured.
 struct Measurement {
-    Timing encoder, decoder;
+    Timing encoder;            ///< one run of the encoder
+    Timing decoder;            ///< all decoder steps
     Milliseconds reference{};  ///< what the reference model took at the same time
     double gain = 1;           ///< that, relative to its usual time: how much slower the machine was
     std::size_t attempts = 1;  ///< how often the candidate ran
@@ -308,8 +314,8 @@ private:
 /// a TimedModel; copies share the meter. Wrap it in Cached to measure a network once.
 template <class Make, class M>
 struct Measured {
-    Make make;
-    std::shared_ptr<M> meter;
+    Make make;                 ///< a TimedModel of an architecture
+    std::shared_ptr<M> meter;  ///< a Meter; shared by copies
 
     /// The latency of `arch`, measured now; see Meter::measure().
     template <class A>
@@ -318,6 +324,7 @@ struct Measured {
         return meter->measure(model).total();
     }
 };
+/// Deduces both from the arguments.
 template <class Make, class M>
 Measured(Make, std::shared_ptr<M>) -> Measured<Make, M>;
 

@@ -149,8 +149,13 @@ inline double spearman_rho(std::span<const double> a, std::span<const double> b)
 
 /// All of them at once, for reports; errors in the unit of the values, MAPE in per cent.
 struct RegressionReport {
-    std::size_t rows = 0;
-    double rmse = 0, mae = 0, mape = 0, r2 = 0, kendall_tau = 0, spearman_rho = 0;
+    std::size_t rows = 0;     ///< predictions judged
+    double rmse = 0;          ///< root of the mean squared error
+    double mae = 0;           ///< mean absolute error
+    double mape = 0;          ///< mean absolute percentage error
+    double r2 = 0;            ///< coefficient of determination
+    double kendall_tau = 0;   ///< rank correlation by pairs
+    double spearman_rho = 0;  ///< correlation of ranks
 };
 /// Every measure of predictions against the truth. Throws as the single ones do.
 inline RegressionReport evaluate_regression(std::span<const double> truth, std::span<const double> predicted) {

@@ -52,16 +52,20 @@ struct MlpOptions {
 
 /// One layer of an Mlp: outputs x inputs weights, row-major.
 struct MlpLayer {
-    std::size_t outputs = 0, inputs = 0;
-    std::vector<float> weight, bias;
-    friend bool operator==(const MlpLayer&, const MlpLayer&) = default;
+    std::size_t outputs = 0;                                             ///< neurons
+    std::size_t inputs = 0;                                              ///< numbers each of them reads
+    std::vector<float> weight;                                           ///< outputs x inputs, row-major
+    std::vector<float> bias;                                             ///< one for each output
+    friend bool operator==(const MlpLayer&, const MlpLayer&) = default;  ///< memberwise
 };
 
 /// What an Mlp does before its first and after its last layer: (x - x_mean) * x_scale, y * y_scale + y_mean.
 struct MlpNormalization {
-    std::vector<float> x_mean, x_scale;
-    float y_mean = 0, y_scale = 1;
-    friend bool operator==(const MlpNormalization&, const MlpNormalization&) = default;
+    std::vector<float> x_mean;                                                           ///< subtracted from each input
+    std::vector<float> x_scale;                                                          ///< multiplies what is left
+    float y_mean = 0;                                                                    ///< added last
+    float y_scale = 1;                                                                   ///< multiplies the last layer
+    friend bool operator==(const MlpNormalization&, const MlpNormalization&) = default;  ///< memberwise
 };
 
 /// A regressor: linear layers with ReLU between, trained with Adam on the mean squared error. The same seed gives the
@@ -163,8 +167,9 @@ public:
     const MlpOptions& options() const { return options_; }
     /// Whether it can predict.
     bool is_trained() const { return network_ != nullptr; }
-    /// Layers and normalisation of the trained network. Throw invalid_value before training.
+    /// Layers of the trained network. Throws invalid_value before training.
     const std::vector<MlpLayer>& layers() const { return trained_network().layers; }
+    /// Normalisation of the trained network. Throws invalid_value before training.
     const MlpNormalization& normalization() const { return trained_network().norm; }
     /// Updates made by the last fit.
     std::size_t steps() const { return steps_; }

@@ -47,7 +47,6 @@ struct PredictedLatency {
         regressor.fit(std::span<const float>(x), std::span<const float>(y));
     }
 
-    /// The predicted latency.
     /// The predicted latency of `arch`.
     template <class Arch>
     requires FeatureMap<Features, Arch> Milliseconds operator()(const Arch& arch) const {

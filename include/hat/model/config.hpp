@@ -13,17 +13,17 @@ namespace hat {
 /// Everything about a Transformer that its architecture does not say. One SuperTransformer's weights, and those of a
 /// SubTransformer extracted from it, differ only in `shape`.
 struct TransformerConfig {
-    RuntimeArch shape{};  ///< the largest architecture these weights hold (heads and spans are not used)
-    std::size_t source_vocab = 0;
-    std::size_t target_vocab = 0;
-    EmbeddingSharing sharing = EmbeddingSharing::all;
-    bool encoder_pre_norm = false;  ///< layer norm before each block instead of after it, and once after the stack
-    bool decoder_pre_norm = false;
+    RuntimeArch shape{};           ///< the largest architecture these weights hold (heads and spans are not used)
+    std::size_t source_vocab = 0;  ///< ids of the source language
+    std::size_t target_vocab = 0;  ///< ids of the target language
+    EmbeddingSharing sharing = EmbeddingSharing::all;  ///< which vocabulary matrices are one
+    bool encoder_pre_norm = false;   ///< layer norm before each block instead of after it, and once after the stack
+    bool decoder_pre_norm = false;   ///< the same for the decoder
     bool decoder_final_norm = true;  ///< pre-norm only: normalise the decoder's output
-    /// Embedding widths of the SuperTransformer this came from: the sinusoid table, original scaling and dropout
-    /// scaling refer to them. 0: the widths of `shape`.
+    /// The encoder's embedding width in the SuperTransformer this came from: the sinusoid table, original scaling and
+    /// dropout scaling refer to it. 0: the width of `shape`.
     int encoder_super_embed = 0;
-    int decoder_super_embed = 0;
+    int decoder_super_embed = 0;          ///< the same for the decoder
     bool vocab_original_scaling = false;  ///< scale embeddings by sqrt(super width) instead of sqrt(sampled width)
 
     /// Parity with the reference only (semantics, TRAP 1): count inactive encoder layers as copies of the last one
@@ -37,7 +37,7 @@ struct TransformerConfig {
     int super_encoder_embed() const { return encoder_super_embed ? encoder_super_embed : shape.encoder.embed; }
     /// Embedding width of the SuperTransformer's decoder.
     int super_decoder_embed() const { return decoder_super_embed ? decoder_super_embed : shape.decoder.embed; }
-    friend bool operator==(const TransformerConfig&, const TransformerConfig&) = default;
+    friend bool operator==(const TransformerConfig&, const TransformerConfig&) = default;  ///< memberwise
 };
 
 /// What cost() must know of weights made for `config`, for sentences of 30 tokens.

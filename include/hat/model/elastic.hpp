@@ -21,11 +21,11 @@ namespace hat {
 /// How a batch is scored while training. Dropout rates are those of the SuperTransformer: they are multiplied by
 /// sampled width / super width, except that of the attention maps (semantics, section 6).
 struct LossOptions {
-    double label_smoothing = 0.1;
-    double dropout = 0;
-    double attention_dropout = 0;
-    double activation_dropout = 0;
-    std::uint64_t seed = 0;  ///< of this batch's dropout masks
+    double label_smoothing = 0.1;   ///< share of the target's probability spread over the vocabulary
+    double dropout = 0;             ///< of embeddings and of every block's output
+    double attention_dropout = 0;   ///< of attention maps
+    double activation_dropout = 0;  ///< inside feed-forward blocks
+    std::uint64_t seed = 0;         ///< of this batch's dropout masks
 };
 
 /// Throws unless every rate is at least 0 and less than 1.
@@ -46,8 +46,8 @@ template <class T>
 struct EncoderMemory {
     /// The rows of a batch, sentence i from offsets[i] to offsets[i + 1].
     struct Span {
-        View<T> rows;
-        std::vector<std::size_t> offsets;
+        View<T> rows;                      ///< tokens x width
+        std::vector<std::size_t> offsets;  ///< one more than there are sentences
     };
     Span spans[3];  ///< spans[n - 1]: the last n encoder layers; rows.data is null where no layer asks for it
 };
@@ -55,21 +55,24 @@ struct EncoderMemory {
 /// A forward pass of the encoder, with everything its backward pass needs.
 template <class T>
 struct EncoderPass {
+    /// One layer's blocks.
     struct Layer {
-        AttentionPass<T> self;
-        FeedForwardPass<T> ffn;
+        AttentionPass<T> self;   ///< self-attention
+        FeedForwardPass<T> ffn;  ///< feed-forward block
     };
-    struct Source {  ///< one memory: an encoder layer's output, perhaps through the final norm
-        std::size_t layer = 0;
-        bool normalized = false;
-        View<T> rows;
-        T *mean = nullptr, *rstd = nullptr;
+    /// One memory: an encoder layer's output, perhaps through the final norm.
+    struct Source {
+        std::size_t layer = 0;    ///< whose output
+        bool normalized = false;  ///< went through the final norm
+        View<T> rows;             ///< tokens x width
+        T* mean = nullptr;        ///< of the final norm's rows, for its backward pass
+        T* rstd = nullptr;        ///< reciprocal deviations of the same
     };
-    Dropout embedding_dropout;
-    std::vector<Layer> layers;
+    Dropout embedding_dropout;     ///< of the embeddings
+    std::vector<Layer> layers;     ///< the active ones
     std::vector<View<T>> outputs;  ///< of each active layer, before any final norm
     std::vector<Source> sources;   ///< the last one first
-    EncoderMemory<T> memory;
+    EncoderMemory<T> memory;       ///< what the decoder attends to
 };
 
 namespace detail {
@@ -227,9 +230,11 @@ public:
 
 private:
     struct DecoderPass {
+        /// One layer's blocks.
         struct Layer {
-            AttentionPass<T> self, cross;
-            FeedForwardPass<T> ffn;
+            AttentionPass<T> self;   ///< self-attention
+            AttentionPass<T> cross;  ///< encoder-decoder attention
+            FeedForwardPass<T> ffn;  ///< feed-forward block
         };
         Dropout embedding_dropout;
         std::vector<Layer> layers;

@@ -18,30 +18,38 @@ namespace hat {
 /// The four projections of an attention; L is Linear<T> or PackedLinear<T>.
 template <class L>
 struct AttentionWeights {
-    L q, k, v, out;
+    L q;    ///< queries
+    L k;    ///< keys
+    L v;    ///< values
+    L out;  ///< output
 };
 /// The two projections of a feed-forward block.
 template <class L>
 struct FeedForwardWeights {
-    L fc1, fc2;
+    L fc1;  ///< to the FFN width
+    L fc2;  ///< and back
 };
 /// One encoder layer; L is Linear<T> or PackedLinear<T>.
 template <class T, class L>
 struct EncoderLayer {
-    AttentionWeights<L> self;
-    Norm<T> self_norm;
-    FeedForwardWeights<L> ffn;
-    Norm<T> final_norm;
-    std::size_t heads = 1;
+    AttentionWeights<L> self;   ///< self-attention
+    Norm<T> self_norm;          ///< of the self-attention block
+    FeedForwardWeights<L> ffn;  ///< feed-forward block
+    Norm<T> final_norm;         ///< of the feed-forward block
+    std::size_t heads = 1;      ///< of self-attention
 };
 /// One decoder layer; L is Linear<T> or PackedLinear<T>.
 template <class T, class L>
 struct DecoderLayer {
-    AttentionWeights<L> self, cross;
-    Norm<T> self_norm, cross_norm;
-    FeedForwardWeights<L> ffn;
-    Norm<T> final_norm;
-    std::size_t self_heads = 1, cross_heads = 1, span = 1;
+    AttentionWeights<L> self;     ///< self-attention
+    AttentionWeights<L> cross;    ///< encoder-decoder attention
+    Norm<T> self_norm;            ///< of the self-attention block
+    Norm<T> cross_norm;           ///< of the encoder-decoder attention block
+    FeedForwardWeights<L> ffn;    ///< feed-forward block
+    Norm<T> final_norm;           ///< of the feed-forward block
+    std::size_t self_heads = 1;   ///< of self-attention
+    std::size_t cross_heads = 1;  ///< of encoder-decoder attention
+    std::size_t span = 1;         ///< encoder layers attended to, from the last one
 };
 
 /// A SubTransformer's view of the weights: leading rows and columns of every matrix (semantics, section 1).
@@ -175,8 +183,8 @@ private:
 
 /// What every layer needs: who works, and where activations live.
 struct LayerContext {
-    const ThreadPool& pool;
-    Arena& arena;
+    const ThreadPool& pool;  ///< who works
+    Arena& arena;            ///< where activations live
 };
 
 /// Finds the gradient of a parameter: the same place in an arena of the same layout.
@@ -203,12 +211,12 @@ private:
 /// A residual block around a branch. Post-norm: y = LN(x + drop(branch(x))). Pre-norm: y = x + drop(branch(LN(x))).
 template <class T>
 struct ResidualBlock {
-    bool pre_norm = false;
-    Norm<T> norm;
-    Dropout dropout;
+    bool pre_norm = false;       ///< norm before the branch instead of after the sum
+    Norm<T> norm;                ///< the block's layer norm
+    Dropout dropout;             ///< of the branch's output
     View<const T> norm_input{};  ///< kept for the backward pass, with its row statistics
-    T* mean = nullptr;
-    T* rstd = nullptr;
+    T* mean = nullptr;           ///< of each row of norm_input
+    T* rstd = nullptr;           ///< reciprocal deviation of each row
 
     /// The branch's input.
     View<const T> begin(const LayerContext& c, View<const T> x) {
@@ -261,10 +269,10 @@ struct ResidualBlock {
 /// A feed-forward block: fc2(drop(relu(fc1(x)))) inside a residual block. Keeps what its backward pass needs.
 template <class T>
 struct FeedForwardPass {
-    ResidualBlock<T> block;
-    Dropout activation_dropout;
-    View<const T> in;
-    View<T> hidden;
+    ResidualBlock<T> block;      ///< around it
+    Dropout activation_dropout;  ///< of the hidden neurons
+    View<const T> in;            ///< the branch's input
+    View<T> hidden;              ///< relu(fc1(in)), dropped
 
     /// The block's output, in the context's arena; x must stay alive until backward().
     template <class L>
@@ -309,12 +317,16 @@ struct FeedForwardPass {
 /// A multi-head attention inside a residual block. Self-attention reads keys and values from its own input.
 template <class T>
 struct AttentionPass {
-    ResidualBlock<T> block;
-    Dropout map_dropout;
-    AttentionShape shape;
-    View<const T> in, memory;
-    View<T> q, k, v, context;
-    T* map = nullptr;
+    ResidualBlock<T> block;  ///< around it
+    Dropout map_dropout;     ///< of the attention map
+    AttentionShape shape;    ///< who attends to whom
+    View<const T> in;        ///< the branch's input: what queries are made from
+    View<const T> memory;    ///< what keys and values are made from
+    View<T> q;               ///< queries
+    View<T> k;               ///< keys
+    View<T> v;               ///< values
+    View<T> context;         ///< attention's output, before the output projection
+    T* map = nullptr;        ///< attention weights, head by head and sentence by sentence
 
     /// `cross_memory` is null for self-attention.
     template <class L>

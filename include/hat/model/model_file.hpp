@@ -127,7 +127,7 @@ void read_tensors(const SafetensorsFile& file, Weights<T>& weights, const std::s
 
 /// What a model file holds.
 struct Model {
-    Weights<float> weights;
+    Weights<float> weights;                    ///< the parameters
     RuntimeArch arch;                          ///< the network to run; a SuperTransformer's file names its largest
     std::map<std::string, std::string> notes;  ///< other metadata, e.g. where the model comes from
 };

@@ -19,14 +19,15 @@ namespace hat {
 
 /// Where one parameter lies and what it is called in the reference.
 struct TensorInfo {
+    /// What it is; initialisation and quantization differ by it.
     enum class Kind { embedding, output_embedding, matrix, bias, norm_weight, norm_bias };
-    std::string name;
+    std::string name;                ///< the reference's
     std::vector<std::size_t> shape;  ///< {rows} or {rows, columns}
     std::size_t offset = 0;          ///< of the first element in the arena, a multiple of 16
     std::size_t size = 0;            ///< elements
-    Kind kind = Kind::matrix;
-    bool decoder = false;  ///< belongs to the decoder (or is the output matrix)
-    int layer = -1;        ///< layer index; -1: not part of a layer
+    Kind kind = Kind::matrix;        ///< what it is
+    bool decoder = false;            ///< belongs to the decoder (or is the output matrix)
+    int layer = -1;                  ///< layer index; -1: not part of a layer
 
     /// Rows; a vector's length.
     std::size_t rows() const { return shape[0]; }
@@ -37,21 +38,34 @@ struct TensorInfo {
 /// The parameters of a configuration, in a fixed order, with the reference's names.
 class WeightLayout {
 public:
-    /// Offsets of one attention's parameters. Joint: q, k, v are row blocks of `in_weight` (3Q x embed). Otherwise
-    /// three matrices. The bias is joint in both (q, k, v).
+    /// The tensors of one attention, as indices of tensors(); -1 where there is none. Joint: q, k, v are row blocks of
+    /// `in_weight` (3Q x embed). Otherwise three matrices. The bias is joint in both (q, k, v).
     struct Attention {
-        bool joint = true;
-        int in_weight = -1, q_weight = -1, k_weight = -1, v_weight = -1, in_bias = -1, out_weight = -1, out_bias = -1;
+        bool joint = true;    ///< q, k and v are blocks of one matrix
+        int in_weight = -1;   ///< joint: q, k, v
+        int q_weight = -1;    ///< otherwise: queries
+        int k_weight = -1;    ///< otherwise: keys
+        int v_weight = -1;    ///< otherwise: values
+        int in_bias = -1;     ///< q, k, v
+        int out_weight = -1;  ///< output projection
+        int out_bias = -1;    ///< of the output projection
     };
     /// Tensors of a layer norm.
     struct Norm {
-        int weight = -1, bias = -1;
+        int weight = -1;  ///< gains
+        int bias = -1;    ///< shifts
     };
     /// Tensors of one layer.
     struct Layer {
-        Attention self, cross;  // cross: decoder only
-        Norm self_norm, cross_norm, final_norm;
-        int fc1_weight = -1, fc1_bias = -1, fc2_weight = -1, fc2_bias = -1;
+        Attention self;       ///< self-attention
+        Attention cross;      ///< encoder-decoder attention; decoder only
+        Norm self_norm;       ///< of the self-attention block
+        Norm cross_norm;      ///< of the encoder-decoder attention block; decoder only
+        Norm final_norm;      ///< of the feed-forward block
+        int fc1_weight = -1;  ///< to the FFN width
+        int fc1_bias = -1;    ///< to the FFN width
+        int fc2_weight = -1;  ///< and back
+        int fc2_bias = -1;    ///< and back
     };
 
     /// Throws invalid_value for a configuration that has no such model.
@@ -223,11 +237,14 @@ public:
     Weights(const Weights& o) : layout_(o.layout_), data_(o.data_.size()) {
         std::copy_n(o.data_.data(), o.data_.size(), data_.data());
     }
+    /// Copies the numbers and shares the layout.
     Weights& operator=(const Weights& o) {
         if (this != &o) *this = Weights(o);
         return *this;
     }
+    /// Takes the numbers over; the other is only good for destruction and assignment.
     Weights(Weights&&) noexcept = default;
+    /// Takes the numbers over; the other is only good for destruction and assignment.
     Weights& operator=(Weights&&) noexcept = default;
 
     /// Which parameter lies where.
@@ -239,12 +256,14 @@ public:
 
     /// Every number, tensors one after the other (with a few zeros between them for alignment).
     std::span<T> values() { return {data_.data(), data_.size()}; }
+    /// Every number, to read.
     std::span<const T> values() const { return {data_.data(), data_.size()}; }
     /// The numbers of one parameter.
     std::span<T> tensor(int index) {
         const auto& t = info(index);
         return {data_.data() + t.offset, t.size};
     }
+    /// The numbers of one parameter, to read.
     std::span<const T> tensor(int index) const {
         const auto& t = info(index);
         return {data_.data() + t.offset, t.size};
@@ -254,6 +273,7 @@ public:
         const auto& t = info(index);
         return {data_.data() + t.offset, t.rows(), t.cols()};
     }
+    /// A parameter as a matrix, to read; vectors are one column.
     View<const T> matrix(int index) const {
         const auto& t = info(index);
         return {data_.data() + t.offset, t.rows(), t.cols()};

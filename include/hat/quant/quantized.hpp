@@ -23,7 +23,7 @@ namespace hat {
 struct Quantization {
     unsigned bits = 4;           ///< of a code, 2 to 8; a codebook has 2^bits numbers
     std::size_t group_rows = 0;  ///< rows that share a codebook; 0: the whole matrix
-    friend bool operator==(const Quantization&, const Quantization&) = default;
+    friend bool operator==(const Quantization&, const Quantization&) = default;  ///< memberwise
 };
 
 /// Throws unless the bits are 2 to 8.
@@ -43,10 +43,10 @@ struct QuantizedTensor {
 
 /// A quantized model: what it is for, and its parameters in the order of the layout.
 struct QuantizedWeights {
-    std::shared_ptr<const WeightLayout> layout;
-    RuntimeArch arch;  ///< the network to run
-    Quantization how;
-    std::vector<QuantizedTensor> tensors;
+    std::shared_ptr<const WeightLayout> layout;  ///< which parameter is which
+    RuntimeArch arch;                            ///< the network to run
+    Quantization how;                            ///< bits and groups
+    std::vector<QuantizedTensor> tensors;        ///< in the order of the layout
 
     /// Bytes of all parameters.
     std::size_t bytes() const {
@@ -159,9 +159,10 @@ inline Weights<float> dequantize(const QuantizedWeights& quantized) {
 
 /// What quantization did to one parameter.
 struct QuantizationError {
-    std::string name;
-    std::size_t bytes_fp32 = 0, bytes = 0;
-    double relative = 0;  ///< |quantized - original| / |original|, Euclidean norms; 0 for a parameter of zeros
+    std::string name;            ///< of the parameter
+    std::size_t bytes_fp32 = 0;  ///< before
+    std::size_t bytes = 0;       ///< after
+    double relative = 0;         ///< |quantized - original| / |original|, Euclidean norms; 0 for a parameter of zeros
 };
 
 /// Sizes and errors of every parameter, in the order of the layout.

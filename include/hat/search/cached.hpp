@@ -45,6 +45,7 @@ public:
     /// Remembers what `policy` answers.
     explicit Cached(F policy) : policy_(std::move(policy)) {}
 
+    /// What the policy answers for `arch`, asked for once.
     template <class A>
     requires(LatencyPolicy<F, A> || FitnessPolicy<F, A>) auto operator()(const A& arch) const {
         using Result = std::conditional_t<LatencyPolicy<F, A>, Milliseconds, double>;

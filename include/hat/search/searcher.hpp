@@ -45,7 +45,7 @@ struct Budget {
     std::size_t iterations = 30;    ///< generations bred (and scored) after the first
     std::size_t max_draws = 1000;   ///< draws above the limit, per network wanted, before the limit is examined
     std::size_t max_redraws = 100;  ///< draws of networks that the generation already has, before one is accepted
-    friend bool operator==(const Budget&, const Budget&) = default;
+    friend bool operator==(const Budget&, const Budget&) = default;  ///< memberwise
 };
 
 /// What an observer is told after every generation.
@@ -70,10 +70,10 @@ struct Progress {
 /// A network the search has scored.
 template <class Gene>
 struct Scored {
-    Gene gene{};                                             ///< of the network
-    double loss = std::numeric_limits<double>::quiet_NaN();  ///< NaN: not scored yet
-    Milliseconds latency{};                                  ///< what the latency policy said
-    friend bool operator==(const Scored&, const Scored&) = default;
+    Gene gene{};                                                     ///< of the network
+    double loss = std::numeric_limits<double>::quiet_NaN();          ///< NaN: not scored yet
+    Milliseconds latency{};                                          ///< what the latency policy said
+    friend bool operator==(const Scored&, const Scored&) = default;  ///< memberwise
 };
 
 /// A search between two generations: a plain value that can be copied, stored (search/state_file.hpp) and continued.
@@ -85,7 +85,7 @@ struct SearchState {
     std::vector<Scored<Gene>> networks;   ///< every network that was in a generation, in order of appearance
     std::vector<std::size_t> population;  ///< the current generation, as indices into `networks`
     std::vector<Progress> history;        ///< one entry per generation
-    friend bool operator==(const SearchState&, const SearchState&) = default;
+    friend bool operator==(const SearchState&, const SearchState&) = default;  ///< memberwise
 };
 
 /// The winner of a search.

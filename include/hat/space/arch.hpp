@@ -29,7 +29,7 @@ struct Stack {
     std::array<int, MaxLayers> self_heads{};   ///< heads of each self-attention
     std::array<int, MaxLayers> cross_heads{};  ///< decoder only: heads of each encoder-decoder attention
     std::array<int, MaxLayers> cross_span{};   ///< decoder only: attends to the last 1, 2 or 3 encoder layers
-    friend constexpr bool operator==(const Stack&, const Stack&) = default;
+    friend constexpr bool operator==(const Stack&, const Stack&) = default;  ///< memberwise
 };
 
 /// The phenotype: an ordinary run-time value that is also a structural type.
@@ -38,9 +38,9 @@ struct Arch {
     static constexpr std::size_t encoder_max = EncMax;  ///< room for encoder layers
     static constexpr std::size_t decoder_max = DecMax;  ///< room for decoder layers
 
-    Stack<EncMax> encoder{};  ///< reads the source
-    Stack<DecMax> decoder{};  ///< writes the target
-    friend constexpr bool operator==(const Arch&, const Arch&) = default;
+    Stack<EncMax> encoder{};                                               ///< reads the source
+    Stack<DecMax> decoder{};                                               ///< writes the target
+    friend constexpr bool operator==(const Arch&, const Arch&) = default;  ///< memberwise
 };
 
 /// Capacity of architectures read at run time.

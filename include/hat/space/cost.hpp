@@ -39,8 +39,11 @@ struct Cost {
     std::uint64_t output_flops = 0;      ///< the output layer, which `flops` leaves out
     std::uint64_t bytes_fp32 = 0;        ///< tensor data of a model file: 4 bytes per parameter
     std::uint64_t bytes_4bit = 0;        ///< the same with 4-bit matrices, see quantized_bytes()
-    /// The parts of `params` and `flops`.
-    StageCost encoder_attention, encoder_ffn, decoder_self_attention, cross_attention, decoder_ffn;
+    StageCost encoder_attention;         ///< part of `params` and `flops`, as the following
+    StageCost encoder_ffn;               ///< feed-forward blocks of the encoder
+    StageCost decoder_self_attention;    ///< self-attention of the decoder
+    StageCost cross_attention;           ///< encoder-decoder attention
+    StageCost decoder_ffn;               ///< feed-forward blocks of the decoder
     StageCost embedding;  ///< FLOPs: scaling the embeddings. Its parameters count in embedding_params, not in params.
 };
 

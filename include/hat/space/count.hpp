@@ -56,7 +56,8 @@ public:
         trim();
         return *this;
     }
-    friend bool operator==(const BigCount&, const BigCount&) = default;
+    friend bool operator==(const BigCount&, const BigCount&) = default;  ///< memberwise
+    /// Which is the larger number.
     friend std::strong_ordering operator<=>(const BigCount& a, const BigCount& b) {
         if (a.limbs_.size() != b.limbs_.size()) return a.limbs_.size() <=> b.limbs_.size();
         for (std::size_t i = a.limbs_.size(); i-- > 0;)

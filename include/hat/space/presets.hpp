@@ -1,7 +1,7 @@
 #pragma once
 /// \file
 /// The paper's four tasks: their design spaces, for typed code, and their training recipes. Numbers from the
-/// reference's configs/<task>/{supertransformer,subtransformer,evo_search,latency_dataset,latency_predictor}.
+/// reference's configs/TASK/{supertransformer,subtransformer,evo_search,latency_dataset,latency_predictor}.
 
 #include <hat/space/arch.hpp>
 #include <hat/space/space.hpp>
@@ -10,17 +10,17 @@ namespace hat {
 
 /// WMT'14 English-German, space 0: 4.2e14 networks.
 struct Wmt14EnDe {
-    static constexpr auto encoder_embed = choices(640, 512);
-    static constexpr auto encoder_layers = choices(6);
-    static constexpr auto encoder_ffn = choices(3072, 2048, 1024);
-    static constexpr auto encoder_heads = choices(8, 4);
-    static constexpr auto decoder_embed = choices(640, 512);
-    static constexpr auto decoder_layers = choices(6, 5, 4, 3, 2, 1);
-    static constexpr auto decoder_ffn = choices(3072, 2048, 1024);
-    static constexpr auto decoder_heads = choices(8, 4);
-    static constexpr auto cross_heads = choices(8, 4);
-    static constexpr auto cross_span = choices(1, 2, 3);
-    static constexpr auto qkv = choices(512);
+    static constexpr auto encoder_embed = choices(640, 512);           ///< embedding widths of the encoder
+    static constexpr auto encoder_layers = choices(6);                 ///< encoder depths
+    static constexpr auto encoder_ffn = choices(3072, 2048, 1024);     ///< FFN widths of each encoder layer
+    static constexpr auto encoder_heads = choices(8, 4);               ///< self-attention heads of each encoder layer
+    static constexpr auto decoder_embed = choices(640, 512);           ///< embedding widths of the decoder
+    static constexpr auto decoder_layers = choices(6, 5, 4, 3, 2, 1);  ///< decoder depths
+    static constexpr auto decoder_ffn = choices(3072, 2048, 1024);     ///< FFN widths of each decoder layer
+    static constexpr auto decoder_heads = choices(8, 4);               ///< self-attention heads of each decoder layer
+    static constexpr auto cross_heads = choices(8, 4);    ///< encoder-decoder attention heads of each decoder layer
+    static constexpr auto cross_span = choices(1, 2, 3);  ///< encoder layers each decoder layer attends to
+    static constexpr auto qkv = choices(512);             ///< width of q, k and v
 };
 /// WMT'14 English-French, space 0.
 struct Wmt14EnFr : Wmt14EnDe {};
@@ -29,20 +29,20 @@ struct Wmt19EnDe : Wmt14EnDe {};
 
 /// IWSLT'14 German-English, space 1.
 struct Iwslt14DeEn : Wmt14EnDe {
-    static constexpr auto encoder_ffn = choices(2048, 1024, 512);
-    static constexpr auto encoder_heads = choices(4, 2);
-    static constexpr auto decoder_ffn = choices(2048, 1024, 512);
-    static constexpr auto decoder_heads = choices(4, 2);
-    static constexpr auto cross_heads = choices(4, 2);
+    static constexpr auto encoder_ffn = choices(2048, 1024, 512);  ///< FFN widths of each encoder layer
+    static constexpr auto encoder_heads = choices(4, 2);           ///< self-attention heads of each encoder layer
+    static constexpr auto decoder_ffn = choices(2048, 1024, 512);  ///< FFN widths of each decoder layer
+    static constexpr auto decoder_heads = choices(4, 2);           ///< self-attention heads of each decoder layer
+    static constexpr auto cross_heads = choices(4, 2);  ///< encoder-decoder attention heads of each decoder layer
 };
 
 /// The wider space that the reference's latency datasets sample, for all tasks.
 struct LatencySampling : Wmt14EnDe {
-    static constexpr auto encoder_ffn = choices(3072, 2048, 1024, 512);
-    static constexpr auto encoder_heads = choices(8, 4, 2);
-    static constexpr auto decoder_ffn = choices(3072, 2048, 1024, 512);
-    static constexpr auto decoder_heads = choices(8, 4, 2);
-    static constexpr auto cross_heads = choices(8, 4, 2);
+    static constexpr auto encoder_ffn = choices(3072, 2048, 1024, 512);  ///< FFN widths of each encoder layer
+    static constexpr auto encoder_heads = choices(8, 4, 2);              ///< self-attention heads of each encoder layer
+    static constexpr auto decoder_ffn = choices(3072, 2048, 1024, 512);  ///< FFN widths of each decoder layer
+    static constexpr auto decoder_heads = choices(8, 4, 2);              ///< self-attention heads of each decoder layer
+    static constexpr auto cross_heads = choices(8, 4, 2);  ///< encoder-decoder attention heads of each decoder layer
 };
 
 /// How the learning rate moves after the warm-up (semantics, section 10).
@@ -79,7 +79,7 @@ struct TrainingRecipe {
     bool decoder_pre_norm = false;                      ///< the same for the decoder
     bool decoder_final_norm = true;                     ///< pre-norm only
     bool vocab_original_scaling = false;                ///< the reference's option of this name
-    friend bool operator==(const TrainingRecipe&, const TrainingRecipe&) = default;
+    friend bool operator==(const TrainingRecipe&, const TrainingRecipe&) = default;  ///< memberwise
 };
 
 /// The SuperTransformers of WMT'14 En-De, En-Fr and WMT'19 En-De (space0.yml).

@@ -42,7 +42,7 @@ struct RuntimeAxes {
     std::vector<int> cross_heads;     ///< heads of a decoder layer's encoder-decoder attention
     std::vector<int> cross_span;      ///< encoder layers a decoder layer attends to: the last 1, 2 or 3
     std::vector<int> qkv;             ///< widths of q, k and v of a layer; one choice: fixed, and not part of genes
-    friend bool operator==(const RuntimeAxes&, const RuntimeAxes&) = default;
+    friend bool operator==(const RuntimeAxes&, const RuntimeAxes&) = default;  ///< memberwise
 };
 
 /// The members that every space declares, whether `static constexpr auto x = hat::choices(...)` or vectors.

@@ -78,24 +78,27 @@ inline std::string tokenize_13a(std::string_view text) {
 
 /// How BLEU is counted; the defaults are sacreBLEU's.
 struct BleuOptions {
-    enum class Tokenizer { v13a, none };               ///< how words are cut
-    enum class Smoothing { exp, none, floor, add_k };  ///< Chen and Cherry (2014), methods 3, none, 1, 2
-    Tokenizer tokenizer = Tokenizer::v13a;             ///< mteval-v13a's rules, or text that is tokenised already
-    Smoothing smoothing = Smoothing::exp;              ///< of precisions that are zero
-    std::optional<double> smooth_value{};              ///< of floor (0.1 when not given) and add_k (1)
-    bool lowercase = false;                            ///< ignore case
+    /// How words are cut.
+    enum class Tokenizer { v13a, none };
+    /// What stands for a precision of zero: Chen and Cherry (2014), methods 3, none, 1, 2.
+    enum class Smoothing { exp, none, floor, add_k };
+    Tokenizer tokenizer = Tokenizer::v13a;  ///< mteval-v13a's rules, or text that is tokenised already
+    Smoothing smoothing = Smoothing::exp;   ///< of precisions that are zero
+    std::optional<double> smooth_value{};   ///< of floor (0.1 when not given) and add_k (1)
+    bool lowercase = false;                 ///< ignore case
     bool effective_order = false;  ///< leave out the orders a (short) text has no n-grams of; for single sentences
 };
 
 /// A BLEU score and the numbers it is made of; index n - 1 holds the n-grams' ones.
 struct BleuScore {
-    static constexpr std::size_t order = 4;       ///< longest n-gram
-    double score = 0;                             ///< 0 .. 100
-    double brevity_penalty = 1;                   ///< 0 .. 1
-    std::array<double, order> precisions{};       ///< 0 .. 100, after smoothing
-    std::array<std::int64_t, order> counts{};     ///< matching n-grams
-    std::array<std::int64_t, order> totals{};     ///< the hypotheses' n-grams
-    std::int64_t sys_length = 0, ref_length = 0;  ///< tokens
+    static constexpr std::size_t order = 4;    ///< longest n-gram
+    double score = 0;                          ///< 0 .. 100
+    double brevity_penalty = 1;                ///< 0 .. 1
+    std::array<double, order> precisions{};    ///< 0 .. 100, after smoothing
+    std::array<std::int64_t, order> counts{};  ///< matching n-grams
+    std::array<std::int64_t, order> totals{};  ///< the hypotheses' n-grams
+    std::int64_t sys_length = 0;               ///< tokens of the translation
+    std::int64_t ref_length = 0;               ///< tokens of the reference
 
     /// Length of the translations over that of the references.
     double ratio() const {

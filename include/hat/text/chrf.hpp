@@ -20,8 +20,9 @@ namespace hat {
 /// chrF2: character n-grams of order 1 to 6, recall counted twice as much as precision, white space left out,
 /// precision and recall averaged over the orders both sides have. `word_order` 2 makes it chrF2++.
 struct Chrf {
-    static constexpr std::size_t char_order = 6, max_word_order = 2;  ///< longest n-grams of characters and words
-    static constexpr double beta = 2.0;                               ///< recall counts so many times precision
+    static constexpr std::size_t char_order = 6;      ///< longest n-grams of characters
+    static constexpr std::size_t max_word_order = 2;  ///< longest n-grams of words
+    static constexpr double beta = 2.0;               ///< recall counts so many times precision
 
     std::size_t word_order = 0;  ///< 0, 1 or 2
     bool lowercase = false;      ///< ignore case

@@ -19,7 +19,8 @@ namespace hat {
 
 /// Sentences that translate each other: source[i] and target[i].
 struct ParallelText {
-    std::vector<std::string> source, target;  ///< line i translates line i
+    std::vector<std::string> source;  ///< lines of the source language
+    std::vector<std::string> target;  ///< line i translates source line i
     /// Number of pairs.
     std::size_t size() const { return source.size(); }
 };
@@ -43,15 +44,17 @@ struct CountWords {
 
 /// What filter() keeps. Lengths are words, or whatever the length function counts. Sides without a word always go.
 struct FilterOptions {
-    std::size_t min_length = 1, max_length = 250;  ///< per side; 250 as in the preparation of the paper's data
-    double max_ratio = 3.0;                        ///< longer side / shorter side; infinity switches it off
-    bool drop_duplicates = true;                   ///< pairs equal to an earlier pair that was kept
-    bool drop_copies = false;                      ///< pairs whose two sides are equal: not translated
+    std::size_t min_length = 1;    ///< words per side at least
+    std::size_t max_length = 250;  ///< words per side at most; 250 as in the preparation of the paper's data
+    double max_ratio = 3.0;        ///< longer side / shorter side; infinity switches it off
+    bool drop_duplicates = true;   ///< pairs equal to an earlier pair that was kept
+    bool drop_copies = false;      ///< pairs whose two sides are equal: not translated
 };
 
 /// What filter() dropped: each pair counts once, under the first reason that holds in this order.
 struct FilterReport {
-    enum Reason : std::size_t { empty_side, too_short, too_long, ratio, copy, duplicate };  ///< why a pair is dropped
+    /// Why a pair is dropped.
+    enum Reason : std::size_t { empty_side, too_short, too_long, ratio, copy, duplicate };
     /// The reasons as they are shown.
     static constexpr std::array<std::string_view, 6> names{"empty side", "too short",       "too long",
                                                            "ratio",      "source = target", "duplicate"};
@@ -62,7 +65,8 @@ struct FilterReport {
         std::vector<std::size_t> first_lines;  ///< line numbers from 1, at most `examples`
     };
 
-    std::size_t read = 0, kept = 0;               ///< pairs before and after
+    std::size_t read = 0;                         ///< pairs before
+    std::size_t kept = 0;                         ///< pairs after
     std::array<Dropped, names.size()> reasons{};  ///< by Reason
 
     /// Pairs that were left out.
@@ -133,8 +137,9 @@ Filtered filter(ParallelText text, const FilterOptions& options, Length length =
 
 /// How much of a test set stands in the training text.
 struct Overlap {
-    std::size_t pairs = 0, sources = 0,
-                targets = 0;               ///< test lines whose pair, source or target is in the training text
+    std::size_t pairs = 0;                 ///< test lines whose pair is in the training text
+    std::size_t sources = 0;               ///< whose source is
+    std::size_t targets = 0;               ///< whose target is
     std::vector<std::size_t> first_lines;  ///< the first test lines with any of the three, from 1
 };
 

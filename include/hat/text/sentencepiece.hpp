@@ -25,7 +25,8 @@ namespace hat {
 
 /// How train_sentencepiece makes a model. Anything not listed has the library's default.
 struct SentencePieceOptions {
-    enum class Model { bpe, unigram };       ///< the library's two kinds of subwords
+    /// The library's two kinds of subwords.
+    enum class Model { bpe, unigram };
     Model model = Model::bpe;                ///< which one
     std::size_t vocab_size = 8000;           ///< special tokens included
     double character_coverage = 1.0;         ///< part of the text's characters that get a piece; 0.9995 for CJK

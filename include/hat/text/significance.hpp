@@ -17,17 +17,19 @@ namespace hat {
 
 /// A score's spread over resampled corpora: 95 % of them lie in [low, high].
 struct ScoreInterval {
-    double score = 0;          ///< of the corpus itself
-    double mean = 0;           ///< over the resamples
-    double low = 0, high = 0;  ///< the 2.5 % and 97.5 % quantiles
+    double score = 0;  ///< of the corpus itself
+    double mean = 0;   ///< over the resamples
+    double low = 0;    ///< the 2.5 % quantile
+    double high = 0;   ///< the 97.5 % quantile
     /// Half of the interval's width: score +- this.
     double half_width() const { return 0.5 * (high - low); }
 };
 
 /// Two systems on the same sentences.
 struct PairedResult {
-    double baseline = 0, system = 0;  ///< scores
-    double p_value = 1;               ///< two-sided: the chance of at least this difference between equal systems
+    double baseline = 0;  ///< score of the baseline
+    double system = 0;    ///< score of the system
+    double p_value = 1;   ///< two-sided: the chance of at least this difference between equal systems
 };
 
 namespace detail {

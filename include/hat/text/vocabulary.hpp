@@ -124,7 +124,7 @@ public:
     void save(const std::filesystem::path& path) const { write_file_atomically(path, text()); }
 
     /// Whether both have the same tokens, counts and ids.
-    friend bool operator==(const Vocabulary&, const Vocabulary&) = default;
+    friend bool operator==(const Vocabulary&, const Vocabulary&) = default;  ///< memberwise
 
     /// Number of tokens, the special ones included.
     std::size_t size() const { return tokens_.size(); }

@@ -25,7 +25,7 @@ struct AdamOptions {
     double epsilon = 1e-8;    ///< added to the root of the second moment
     double weight_decay = 0;  ///< every weight loses lr * weight_decay of itself per update
     double clip_norm = 0;     ///< largest norm of the whole gradient; 0: no limit
-    friend bool operator==(const AdamOptions&, const AdamOptions&) = default;
+    friend bool operator==(const AdamOptions&, const AdamOptions&) = default;  ///< memberwise
 };
 
 /// Throws invalid_value that names the option, its value and what was expected.
@@ -57,7 +57,8 @@ public:
                 blocks_.push_back({t, begin, std::min(block, layout->tensors()[t].size - begin)});
     }
 
-    Weights<T> first, second;          ///< moments of gradient and squared gradient
+    Weights<T> first;                  ///< moments of the gradient
+    Weights<T> second;                 ///< moments of the squared gradient
     std::vector<std::uint64_t> steps;  ///< updates each tensor has seen
 
     /// How it updates.

@@ -19,12 +19,13 @@ namespace hat {
 
 /// How Batches cuts. Lengths are tokens and include eos. Batches are ragged, so only real tokens count.
 struct BatchOptions {
-    enum class TooLong { error, drop };  ///< what happens to a pair longer than max_tokens
-    std::size_t max_tokens = 4096;       ///< in a batch, per side
-    std::size_t max_sentences = 0;       ///< in a batch; 0: no limit
-    std::size_t max_length = 0;          ///< of a sentence, per side; 0: max_tokens
-    TooLong too_long = TooLong::error;   ///< refuse the corpus, or leave such pairs out
-    std::uint64_t seed = 1;              ///< of the shuffling
+    /// What happens to a pair longer than max_tokens.
+    enum class TooLong { error, drop };
+    std::size_t max_tokens = 4096;      ///< in a batch, per side
+    std::size_t max_sentences = 0;      ///< in a batch; 0: no limit
+    std::size_t max_length = 0;         ///< of a sentence, per side; 0: max_tokens
+    TooLong too_long = TooLong::error;  ///< refuse the corpus, or leave such pairs out
+    std::uint64_t seed = 1;             ///< of the shuffling
 };
 
 /// The batches of one epoch, as sentence numbers: plan[i] lists those of batch i.

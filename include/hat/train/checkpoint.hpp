@@ -38,15 +38,17 @@ namespace hat {
 
 /// Losses per target token, natural logarithms.
 struct TokenLoss {
-    double loss = 0;  ///< label-smoothed
-    double nll = 0;   ///< not smoothed: perplexity is exp(nll)
-    friend bool operator==(const TokenLoss&, const TokenLoss&) = default;
+    double loss = 0;                                                       ///< label-smoothed
+    double nll = 0;                                                        ///< not smoothed: perplexity is exp(nll)
+    friend bool operator==(const TokenLoss&, const TokenLoss&) = default;  ///< memberwise
 };
 
 /// One validation, for curves.
 struct HistoryEntry {
-    std::uint64_t update = 0, epoch = 0;       ///< completed ones
-    double lr = 0, seconds = 0;                ///< the rate of the last update; training time so far
+    std::uint64_t update = 0;                  ///< completed updates
+    std::uint64_t epoch = 0;                   ///< completed epochs
+    double lr = 0;                             ///< the rate of the last update
+    double seconds = 0;                        ///< training time so far
     TokenLoss train{};                         ///< mean since the validation before
     std::map<std::string, TokenLoss> valid{};  ///< by name of the validated architecture
 };
@@ -61,7 +63,8 @@ struct TrainingState {
     std::uint64_t best_update = 0;        ///< and its update
     std::uint64_t strikes = 0;            ///< validations since then
     double seconds = 0;                   ///< training time, all sessions
-    double loss_sum = 0, nll_sum = 0;     ///< since the last validation
+    double loss_sum = 0;                  ///< label-smoothed loss since the last validation
+    double nll_sum = 0;                   ///< negative log-likelihood since then
     std::uint64_t tokens = 0;             ///< target tokens since the last validation
     std::vector<HistoryEntry> history{};  ///< all validations, oldest first
 };

@@ -26,7 +26,8 @@ struct InverseSquareRootSchedule {
         if (updates < warmup) return init + n * ((lr - init) / w);
         return updates == 0 ? lr : lr * std::sqrt(std::max(w, 1.0)) / std::sqrt(n);
     }
-    friend bool operator==(const InverseSquareRootSchedule&, const InverseSquareRootSchedule&) = default;
+    friend bool operator==(const InverseSquareRootSchedule&,
+                           const InverseSquareRootSchedule&) = default;  ///< memberwise
 };
 
 /// Linear warm-up to `max_lr`, then cosine periods from max_lr down to min_lr, each `period_factor` times as long as
@@ -60,7 +61,7 @@ struct CosineSchedule {
         const double scale = std::pow(shrink, index), low = min_lr * scale, high = max_lr * scale;
         return low + 0.5 * (high - low) * (1 + std::cos(3.14159265358979323846 * t / length));
     }
-    friend bool operator==(const CosineSchedule&, const CosineSchedule&) = default;
+    friend bool operator==(const CosineSchedule&, const CosineSchedule&) = default;  ///< memberwise
 };
 
 /// Linear warm-up to `lr` (the first update already gets lr / warmup), then constant.
@@ -72,7 +73,7 @@ struct FixedSchedule {
     double operator()(std::uint64_t updates) const {
         return updates < warmup ? lr * static_cast<double>(updates + 1) / static_cast<double>(warmup) : lr;
     }
-    friend bool operator==(const FixedSchedule&, const FixedSchedule&) = default;
+    friend bool operator==(const FixedSchedule&, const FixedSchedule&) = default;  ///< memberwise
 };
 
 /// Any of them.

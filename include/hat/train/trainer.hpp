@@ -118,14 +118,16 @@ struct TrainerOptions {
 
 /// One update, for progress bars.
 struct TrainingProgress {
-    std::uint64_t update = 0, max_updates = 0, epoch = 0;  ///< completed ones, and their limit
-    TokenLoss loss;                                        ///< of this update's batches
-    double lr = 0;                                         ///< of this update
-    double gradient_norm = 0;                              ///< before clipping
-    double tokens_per_second = 0;                          ///< target tokens, mean of this session's updates
-    double seconds = 0;                                    ///< all sessions
-    std::optional<double> seconds_left;                    ///< until max_updates or max_seconds, whichever comes first
-    RuntimeArch arch;                                      ///< the network of this update
+    std::uint64_t update = 0;            ///< completed updates
+    std::uint64_t max_updates = 0;       ///< their limit
+    std::uint64_t epoch = 0;             ///< completed epochs
+    TokenLoss loss;                      ///< of this update's batches
+    double lr = 0;                       ///< of this update
+    double gradient_norm = 0;            ///< before clipping
+    double tokens_per_second = 0;        ///< target tokens, mean of this session's updates
+    double seconds = 0;                  ///< all sessions
+    std::optional<double> seconds_left;  ///< until max_updates or max_seconds, whichever comes first
+    RuntimeArch arch;                    ///< the network of this update
 
     /// e to the nll of this update.
     double perplexity() const { return std::exp(loss.nll); }
