@@ -1,47 +1,81 @@
-# The library: an INTERFACE target with nothing but its headers and what they need, and one target for each optional
-# component. No flag of ours reaches users from here.
+# The library: an INTERFACE target with nothing but its headers and what they need, one target for each optional
+# component, and their installation. No flag of ours reaches users from here.
 find_package(xtensor REQUIRED)
 find_package(xsimd REQUIRED) # never with a version: its version file refuses other majors
 find_package(Boost 1.74 CONFIG REQUIRED)
 find_package(Threads REQUIRED)
+include(${CMAKE_CURRENT_LIST_DIR}/HatComponents.cmake)
+
+# A header belongs to the components that its opening comment names (the test `layers` holds that against what it
+# includes), else to the core.
+file(GLOB_RECURSE headers CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/include/hat/*.hpp)
+set(core_headers "")
+set(optional_headers "")
+list(JOIN hat_components "|" any_component)
+foreach(header ${headers})
+  file(STRINGS ${header} named REGEX "^/// .*hat::(${any_component})")
+  if(named)
+    list(APPEND optional_headers ${header})
+  else()
+    list(APPEND core_headers ${header})
+  endif()
+endforeach()
 
 add_library(hat INTERFACE)
 add_library(hat::hat ALIAS hat)
 target_compile_features(hat INTERFACE cxx_std_20)
-target_include_directories(hat INTERFACE
-  $<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include> $<INSTALL_INTERFACE:include>)
+target_sources(hat INTERFACE
+  FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}/include FILES ${core_headers}
+  FILE_SET optional TYPE HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}/include FILES ${optional_headers})
 target_link_libraries(hat INTERFACE xtensor xsimd Boost::headers Threads::Threads)
 
-# hat_component(NAME name LIBS targets...): hat::name is hat::hat plus what an optional header needs.
-function(hat_component name)
-  add_library(hat_${name} INTERFACE)
-  add_library(hat::${name} ALIAS hat_${name})
-  target_link_libraries(hat_${name} INTERFACE hat ${ARGN})
-  set_target_properties(hat_${name} PROPERTIES EXPORT_NAME ${name})
-endfunction()
-
-# json: configuration, checkpoints, reports (io/json.hpp and what includes it)
-find_package(nlohmann_json QUIET)
-if(TARGET nlohmann_json::nlohmann_json)
-  hat_component(json nlohmann_json::nlohmann_json)
-endif()
-# yaml: the reference's configuration files (io/yaml.hpp)
-find_package(yaml-cpp QUIET)
-if(TARGET yaml-cpp::yaml-cpp)
-  hat_component(yaml yaml-cpp::yaml-cpp)
-elseif(TARGET yaml-cpp)
-  hat_component(yaml yaml-cpp)
-endif()
-# gzip: .gz text (text/gzip.hpp)
-find_package(ZLIB QUIET)
-if(ZLIB_FOUND)
-  hat_component(gzip ZLIB::ZLIB)
-endif()
-# sentencepiece: subword models (text/sentencepiece.hpp)
-find_package(PkgConfig QUIET)
-if(PkgConfig_FOUND)
-  pkg_check_modules(HAT_SENTENCEPIECE QUIET IMPORTED_TARGET GLOBAL sentencepiece)
-  if(TARGET PkgConfig::HAT_SENTENCEPIECE)
-    hat_component(sentencepiece PkgConfig::HAT_SENTENCEPIECE)
+# hat::<component> is hat::hat plus the component's library.
+set(hat_found_components "")
+foreach(name ${hat_components})
+  hat_find_component(${name})
+  if(hat_${name}_LIBRARY)
+    add_library(hat_${name} INTERFACE)
+    add_library(hat::${name} ALIAS hat_${name})
+    target_link_libraries(hat_${name} INTERFACE hat ${hat_${name}_LIBRARY})
+    list(APPEND hat_found_components hat::${name})
+  elseif(NOT PROJECT_IS_TOP_LEVEL)
+    # whoever links it reads in CMake's error why it is not there
+    add_library(hat_${name} INTERFACE)
+    add_library(hat::${name} ALIAS hat_${name})
+    target_link_libraries(hat_${name} INTERFACE hat::${name}_needs_${hat_${name}_NEEDS}_which_was_not_found)
   endif()
+endforeach()
+
+# Every header must compile on its own: target all_verify_interface_header_sets. The optional ones only where all their
+# libraries are there.
+if(PROJECT_IS_TOP_LEVEL)
+  set_target_properties(hat PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON INTERFACE_HEADER_SETS_TO_VERIFY HEADERS)
+  list(LENGTH hat_components wanted)
+  list(LENGTH hat_found_components found)
+  if(found EQUAL wanted)
+    add_library(hat_optional INTERFACE)
+    target_sources(hat_optional INTERFACE
+      FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}/include FILES ${optional_headers})
+    target_link_libraries(hat_optional INTERFACE ${hat_found_components})
+    set_target_properties(hat_optional PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
+  endif()
+endif()
+
+option(HAT_INSTALL "Install hat with the project" ${PROJECT_IS_TOP_LEVEL})
+if(HAT_INSTALL)
+  include(GNUInstallDirs)
+  include(CMakePackageConfigHelpers)
+  set(package_folder ${CMAKE_INSTALL_DATADIR}/cmake/hat) # nothing in it depends on the architecture
+  install(TARGETS hat EXPORT hatTargets
+    FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
+    FILE_SET optional DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
+  install(EXPORT hatTargets NAMESPACE hat:: DESTINATION ${package_folder})
+  configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/hatConfig.cmake.in ${PROJECT_BINARY_DIR}/hatConfig.cmake
+    INSTALL_DESTINATION ${package_folder})
+  write_basic_package_version_file(${PROJECT_BINARY_DIR}/hatConfigVersion.cmake
+    COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
+  install(FILES ${PROJECT_BINARY_DIR}/hatConfig.cmake ${PROJECT_BINARY_DIR}/hatConfigVersion.cmake
+    ${CMAKE_CURRENT_LIST_DIR}/HatComponents.cmake DESTINATION ${package_folder})
+  configure_file(${CMAKE_CURRENT_LIST_DIR}/hat.pc.in ${PROJECT_BINARY_DIR}/hat.pc @ONLY)
+  install(FILES ${PROJECT_BINARY_DIR}/hat.pc DESTINATION ${CMAKE_INSTALL_DATADIR}/pkgconfig)
 endif()

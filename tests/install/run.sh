@@ -1,0 +1,75 @@
+#!/usr/bin/env bash
+# Installs hat into a clean prefix, moves it, and uses it as other people's projects would. Ends with status 0 when
+# every way works. Usage: tests/install/run.sh WORK_FOLDER [CXX]
+set -eu
+source=$(cd "$(dirname "$0")/../.." && pwd)
+rm -rf "${1:?the folder to work in}"
+mkdir -p "$1"
+work=$(cd "$1" && pwd)
+cxx=${2:-g++}
+export CXX=$cxx
+
+step() { # step NAME COMMAND...: its output only when it fails
+  local name=$1
+  shift
+  if "$@" >"$work/$name.log" 2>&1; then
+    echo "ok     $name"
+  else
+    echo "FAILED $name: $*"
+    cat "$work/$name.log"
+    exit 1
+  fi
+}
+refused() { # refused NAME MESSAGE COMMAND...: it must fail and say so
+  local name=$1 message=$2
+  shift 2
+  if "$@" >"$work/$name.log" 2>&1 || ! tr '\n' ' ' <"$work/$name.log" | tr -s ' ' | grep -q "$message"; then
+    echo "FAILED $name: expected to fail with: $message"
+    cat "$work/$name.log"
+    exit 1
+  fi
+  echo "ok     $name"
+}
+
+cd "$work"
+step configure cmake -S "$source" -B build -DHAT_BUILD_TESTS=OFF -DHAT_BUILD_EXAMPLES=OFF
+step install cmake --install build --prefix "$work/staged"
+mv staged prefix # nothing in it may know where it was installed
+step no_path_of_the_build bash -c "! grep -r -e '$work' -e '$source' prefix"
+
+consumer() { # consumer NAME ARGUMENTS...
+  local name=$1
+  shift
+  step "$name.configure" cmake -S "$source/tests/install" -B "$name" -DCMAKE_EXPORT_COMPILE_COMMANDS=ON "$@"
+  step "$name.build" cmake --build "$name" -j "$(nproc)"
+  step "$name.run" "$name/consumer"
+  # what the user did not ask for: warnings, optimisation, instruction sets, sanitizers
+  step "$name.no_flag_leaks" bash -c "! grep -E '\"command\".* -(W|O|m|f)[^ ]*' $name/compile_commands.json"
+}
+consumer find_package "-DCMAKE_PREFIX_PATH=$work/prefix"
+step find_package.from_the_prefix grep -q "^hat_DIR:PATH=$work/prefix" find_package/CMakeCache.txt
+consumer add_subdirectory "-DHAT_SOURCE_DIR=$source"
+step add_subdirectory.install cmake --install add_subdirectory --prefix "$work/theirs"
+step add_subdirectory.installs_only_theirs [ "$(cd theirs && find . -type f)" = ./bin/consumer ]
+refused unknown_component "hat has no component colour; its components are json, yaml" \
+  cmake -S "$source/tests/install" -B unknown "-DCMAKE_PREFIX_PATH=$work/prefix" -DCOMPONENT=colour
+refused missing_library "hat's component json needs nlohmann_json, which was not found" \
+  cmake -S "$source/tests/install" -B missing "-DCMAKE_PREFIX_PATH=$work/prefix" \
+  -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON
+refused missing_library_of_a_part "hat::json_needs_nlohmann_json_which_was_not_found" \
+  cmake -S "$source/tests/install" -B missing_part "-DHAT_SOURCE_DIR=$source" \
+  -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON
+
+# without CMake, as ordinary (not system) headers, with all warnings
+warnings="-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror"
+step compiler.build "$cxx" -std=c++20 $warnings -I "$work/prefix/include" -pthread -o plain \
+  "$source/examples/custom_latency/main.cpp" "$source/tests/install/second.cpp"
+step compiler.run ./plain
+if command -v pkg-config >/dev/null; then
+  export PKG_CONFIG_PATH=$work/prefix/share/pkgconfig
+  step pkg_config.version [ "$(pkg-config --modversion hat)" = "$(sed -n 's/.*version = "\(.*\)";/\1/p' \
+    "$source/include/hat/version.hpp")" ]
+  step pkg_config.build "$cxx" -std=c++20 -fsyntax-only $(pkg-config --cflags hat) \
+    "$source/examples/custom_latency/main.cpp"
+fi
+echo "hat works from $work/prefix"

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Builds and runs the tests that depend on the versions of xtensor, xsimd and xtl with other versions than the system's.
+# Usage: tests/install/versions.sh WORK_FOLDER INCLUDE_ROOT... (folders that hold xtensor/, xsimd/ and xtl/; for Boost,
+# boost/). CXX chooses the compiler, TESTS the tests (default: kernel model decode parity search).
+set -eu
+source=$(cd "$(dirname "$0")/../.." && pwd)
+work=${1:?the folder to work in}
+shift
+[ $# -gt 0 ] || { echo "versions.sh: name at least one folder with xtensor/, xsimd/ and xtl/" >&2; exit 2; }
+tests=${TESTS:-kernel model decode parity search}
+failed=0
+for root in "$@"; do
+  root=$(cd "$root" && pwd)
+  for library in xtensor xsimd xtl; do
+    [ -d "$root/$library" ] || { echo "versions.sh: $root holds no $library/" >&2; exit 2; }
+  done
+  name=$(basename "$root")
+  build=$work/$name-$(basename "${CXX:-g++}")
+  mkdir -p "$build"
+  # before the system's folders, so that these versions are found whatever find_package found
+  if cmake -S "$source" -B "$build" -G Ninja -DCMAKE_CXX_COMPILER="${CXX:-g++}" -DCMAKE_CXX_FLAGS="-isystem $root" \
+      -DHAT_BUILD_EXAMPLES=OFF -Wno-dev >"$build/log" 2>&1 &&
+    cmake --build "$build" --target $(printf 'hat_test_%s ' $tests) >>"$build/log" 2>&1 &&
+    ctest --test-dir "$build" --no-tests=error -R "^($(echo $tests | tr ' ' '|'))\$" >>"$build/log" 2>&1; then
+    echo "ok     $name"
+  else
+    echo "FAILED $name, see $build/log"
+    failed=1
+  fi
+done
+exit $failed
