@@ -10,7 +10,7 @@
 #include <immintrin.h>
 #endif
 #if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
-#error "hat: -ffast-math lets the compiler reorder sums and forget infinities, which masks are made of; compile without it"
+#error "hat: -ffast-math reorders sums and forgets the infinities that masks are made of; compile without it"
 #endif
 
 namespace hat::simd {
