@@ -13,7 +13,9 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     -Wno-restrict) # g++ 12 sees overlaps in "text" + std::string (GCC bug 105651)
 endif()
 if(HAT_NATIVE)
-  target_compile_options(hat_dev INTERFACE -march=native)
+  # a target's property HAT_ISA names another instruction set for it
+  target_compile_options(hat_dev INTERFACE
+    $<IF:$<BOOL:$<TARGET_PROPERTY:HAT_ISA>>,$<TARGET_PROPERTY:HAT_ISA>,-march=native>)
 endif()
 if(HAT_SANITIZE)
   # the unrolled kernels take minutes to compile with checks at -O2

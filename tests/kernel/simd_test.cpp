@@ -113,4 +113,7 @@ TEST_CASE_TEMPLATE("lane operations equal their scalar forms", T, float, double)
           16 * static_cast<double>(std::numeric_limits<T>::epsilon()) * static_cast<double>(w));
     for (const T x : lanes<T>(simd::exp(simd::splat(-std::numeric_limits<T>::infinity())))) CHECK(x == T(0));
     for (const T x : lanes<T>(simd::zero<T>())) CHECK(x == T(0));
+    const auto nan = simd::splat(std::numeric_limits<T>::quiet_NaN()), one = simd::splat(T(1));
+    for (const T x : lanes<T>(simd::max(nan, one))) CHECK(x == T(1));  // the second one where either is NaN
+    for (const T x : lanes<T>(simd::max(one, nan))) CHECK(std::isnan(x));
 }

@@ -6,7 +6,7 @@
 #include <concepts>
 #include <cstddef>
 #include <xsimd/xsimd.hpp>
-#if defined(__AVX512F__)
+#if defined(__AVX__)
 #include <immintrin.h>
 #endif
 #if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
@@ -63,10 +63,10 @@ inline Vec<T> fma(const Vec<T>& a, const Vec<T>& b, const Vec<T>& c) {
 #endif
         return xsimd::fma(a, b, c);
 }
-/// The larger one in each lane.
+/// The larger one in each lane; b's where either is NaN.
 template <class T>
 inline Vec<T> max(const Vec<T>& a, const Vec<T>& b) {
-    return xsimd::max(a, b);
+    return xsimd::select(a > b, a, b);  // xsimd::max treats a NaN differently from version to version
 }
 /// e to the power of each lane.
 template <class T>
@@ -103,18 +103,22 @@ inline T max_lane(const Vec<T>& v) {
     return m;
 }
 
-/// The first (second) halves of two vectors, interleaved: a0 b0 a1 b1 ... xsimd 8.1 interleaves within 128 bits on
-/// AVX-512, hence the intrinsics.
+/// The first (second) halves of two vectors, interleaved: a0 b0 a1 b1 ... xsimd 8.1 interleaves within 128 bits on AVX
+/// and AVX-512, hence the intrinsics.
 template <class T>
 inline Vec<T> interleave_low(const Vec<T>& a, const Vec<T>& b) {
 #if defined(__AVX512F__)
     if constexpr (std::same_as<T, float> && width<T> == 16)
         return _mm512_permutex2var_ps(a, _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), b);
-    else if constexpr (std::same_as<T, double> && width<T> == 8)
+    if constexpr (std::same_as<T, double> && width<T> == 8)
         return _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), b);
-    else
+#elif defined(__AVX__)
+    if constexpr (std::same_as<T, float> && width<T> == 8)
+        return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x20);
+    if constexpr (std::same_as<T, double> && width<T> == 4)
+        return _mm256_permute2f128_pd(_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b), 0x20);
 #endif
-        return xsimd::zip_lo(a, b);
+    return xsimd::zip_lo(a, b);
 }
 /// The second halves, see interleave_low().
 template <class T>
@@ -123,11 +127,15 @@ inline Vec<T> interleave_high(const Vec<T>& a, const Vec<T>& b) {
     if constexpr (std::same_as<T, float> && width<T> == 16)
         return _mm512_permutex2var_ps(
             a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31), b);
-    else if constexpr (std::same_as<T, double> && width<T> == 8)
+    if constexpr (std::same_as<T, double> && width<T> == 8)
         return _mm512_permutex2var_pd(a, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b);
-    else
+#elif defined(__AVX__)
+    if constexpr (std::same_as<T, float> && width<T> == 8)
+        return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x31);
+    if constexpr (std::same_as<T, double> && width<T> == 4)
+        return _mm256_permute2f128_pd(_mm256_unpacklo_pd(a, b), _mm256_unpackhi_pd(a, b), 0x31);
 #endif
-        return xsimd::zip_hi(a, b);
+    return xsimd::zip_hi(a, b);
 }
 
 /// The portable twin of load_partial: the first n numbers, zeros (or `rest`) behind them.
