@@ -7,7 +7,7 @@ rm -rf "${1:?the folder to work in}"
 mkdir -p "$1"
 work=$(cd "$1" && pwd)
 cxx=${2:-g++}
-export CXX=$cxx
+export CXX=$cxx CMAKE_GENERATOR=${CMAKE_GENERATOR:-Ninja} # which the set-up script installs; make may be absent
 
 step() { # step NAME COMMAND...: its output only when it fails
   local name=$1
