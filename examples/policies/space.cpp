@@ -45,23 +45,22 @@ int main() {
     hat::Rng rng(1);
     const auto arch = space.random_network(rng);
     std::cout << space.network_count().text() << " networks, one of them:\n" << hat::describe(arch);
-    bool good = space.contains(arch) && space.decode(space.encode(arch)) == arch;
+    if (!space.contains(arch) || space.decode(space.encode(arch)) != arch) return 1;
 
     hat::RuntimeAxes axes = hat::to_runtime(space).axes();
     axes.decoder_layers = {4, 3, 2, 1};  // say, from a file or the command line
     const hat::RuntimeSpace wider(axes);
     std::cout << wider.network_count().text() << " networks with up to 4 decoder layers\n";
-    good = good && wider.contains(arch) && wider.network_count() > space.network_count();
+    if (!wider.contains(arch) || wider.network_count() <= space.network_count()) return 1;
 
     try {
         axes.qkv = {66};
-        hat::RuntimeSpace{axes};
-        good = false;
+        const hat::RuntimeSpace impossible(axes);
+        return 1;
     } catch (const hat::invalid_value& e) {
         std::cout << e.what() << "\n";  // names the axis and the value
     }
 
-    good = good && hat::Space<Deeper>{}.largest().decoder.layers == 8;
-    good = good && space.contains(Uniform{}.decode({1, 0, 1}));
+    const bool good = hat::Space<Deeper>{}.largest().decoder.layers == 8 && space.contains(Uniform{}.decode({1, 0, 1}));
     return good ? 0 : 1;
 }

@@ -178,7 +178,7 @@ TEST_CASE("tokenizers that are not the model's are noticed by their checksum") {
     auto model = hat::load_model(folder / "model.safetensors");
     hat::save_model(folder / "model.safetensors", model.weights, model.arch,
                     {{"tokenizers", hat::tokenizers_checksum(right)}});
-    hat::Translator(folder.path, quick);
+    const hat::Translator accepted(folder.path, quick);
     std::string text = words().vocabulary.text();
     std::swap(text[0], text[text.find('\n') + 1]);  // two words change places
     std::ofstream(folder / "joint.dict.txt") << text;

@@ -60,6 +60,7 @@ public:
         double target = 0;
         for (const float v : y) target += static_cast<double>(v) / rows;
         std::vector<double> z(x.size());
+        // check_rows() leaves no row without a feature  NOLINTNEXTLINE(clang-analyzer-core.DivideZero)
         for (std::size_t i = 0; i < x.size(); ++i) z[i] = (static_cast<double>(x[i]) - mean[i % d]) * scale[i % d];
 
         std::vector<double> gram(d * d, 0.0), moment(d, 0.0);
