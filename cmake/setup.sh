@@ -4,7 +4,7 @@
 set -eu
 packages="g++ cmake ninja-build pkg-config libxtensor-dev libxsimd-dev libboost-dev nlohmann-json3-dev libyaml-cpp-dev
   libcli11-dev libfmt-dev zlib1g-dev libsentencepiece-dev"
-[ "${1:-}" = --tests ] && packages="$packages doctest-dev clang libbenchmark-dev doxygen"
+[ "${1:-}" = --tests ] && packages="$packages doctest-dev clang libbenchmark-dev doxygen mkdocs"
 missing=""
 for p in $packages; do
   dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q "install ok installed" || missing="$missing $p"
