@@ -60,6 +60,7 @@
 #include <hat/text/lowercase.hpp>
 #include <hat/text/metric.hpp>
 #include <hat/text/significance.hpp>
+#include <hat/text/subword.hpp>
 #include <hat/text/tokenizer.hpp>
 #include <hat/text/utf8.hpp>
 #include <hat/text/vocabulary.hpp>

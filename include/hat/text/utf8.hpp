@@ -9,26 +9,30 @@
 
 namespace hat {
 
-/// Position of the first byte that is not valid UTF-8 (overlong forms, surrogates and values past U+10FFFF are
-/// invalid too), or std::string_view::npos when all of `text` is valid.
+/// Number of bytes of the valid code point at byte `i`; 0 when there is none (overlong forms, surrogates and values
+/// past U+10FFFF are invalid) or `text` ends before it does.
+inline std::size_t valid_utf8_length(std::string_view text, std::size_t i) {
+    const auto byte = [&](std::size_t k) { return k < text.size() ? static_cast<unsigned char>(text[k]) : 0U; };
+    const auto continues = [&](std::size_t k) { return (byte(k) & 0xC0U) == 0x80U; };
+    if (i >= text.size()) return 0;
+    const unsigned a = byte(i), b = byte(i + 1);
+    if (a < 0x80U) return 1;
+    if (a >= 0xC2U && a <= 0xDFU && continues(i + 1)) return 2;
+    if (a >= 0xE0U && a <= 0xEFU && continues(i + 1) && continues(i + 2) && (a != 0xE0U || b >= 0xA0U) &&
+        (a != 0xEDU || b < 0xA0U))
+        return 3;
+    if (a >= 0xF0U && a <= 0xF4U && continues(i + 1) && continues(i + 2) && continues(i + 3) &&
+        (a != 0xF0U || b >= 0x90U) && (a != 0xF4U || b < 0x90U))
+        return 4;
+    return 0;
+}
+
+/// Position of the first byte that is not valid UTF-8, or std::string_view::npos when all of `text` is valid.
 inline std::size_t find_invalid_utf8(std::string_view text) {
-    const auto byte = [&](std::size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0U; };
-    const auto continues = [&](std::size_t i) { return (byte(i) & 0xC0U) == 0x80U; };
     for (std::size_t i = 0; i < text.size();) {
-        const unsigned a = byte(i), b = byte(i + 1);
-        if (a < 0x80U) {
-            i += 1;
-        } else if (a >= 0xC2U && a <= 0xDFU && continues(i + 1)) {
-            i += 2;
-        } else if (a >= 0xE0U && a <= 0xEFU && continues(i + 1) && continues(i + 2) && (a != 0xE0U || b >= 0xA0U) &&
-                   (a != 0xEDU || b < 0xA0U)) {
-            i += 3;
-        } else if (a >= 0xF0U && a <= 0xF4U && continues(i + 1) && continues(i + 2) && continues(i + 3) &&
-                   (a != 0xF0U || b >= 0x90U) && (a != 0xF4U || b < 0x90U)) {
-            i += 4;
-        } else {
-            return i;
-        }
+        const std::size_t n = valid_utf8_length(text, i);
+        if (n == 0) return i;
+        i += n;
     }
     return std::string_view::npos;
 }
