@@ -51,6 +51,8 @@ step find_package.from_the_prefix grep -q "^hat_DIR:PATH=$work/prefix" find_pack
 consumer add_subdirectory "-DHAT_SOURCE_DIR=$source"
 step add_subdirectory.install cmake --install add_subdirectory --prefix "$work/theirs"
 step add_subdirectory.installs_only_theirs [ "$(cd theirs && find . -type f)" = ./bin/consumer ]
+step fetch_content.configure cmake -S "$source/tests/install" -B fetch_content "-DHAT_SOURCE_DIR=$source" -DFETCH=ON
+step fetch_content.builds_only_theirs [ "$(cmake --build fetch_content --target help | grep -c hat_test)" = 0 ]
 refused unknown_component "hat has no component colour; its components are json, yaml" \
   cmake -S "$source/tests/install" -B unknown "-DCMAKE_PREFIX_PATH=$work/prefix" -DCOMPONENT=colour
 refused missing_library "hat's component json needs nlohmann_json, which was not found" \
@@ -69,7 +71,8 @@ if command -v pkg-config >/dev/null; then
   export PKG_CONFIG_PATH=$work/prefix/share/pkgconfig
   step pkg_config.version [ "$(pkg-config --modversion hat)" = "$(sed -n 's/.*version = "\(.*\)";/\1/p' \
     "$source/include/hat/version.hpp")" ]
-  step pkg_config.build "$cxx" -std=c++20 -fsyntax-only $(pkg-config --cflags hat) \
+  # the next standard, and without RTTI, on the way
+  step pkg_config.cxx23_no_rtti "$cxx" -std=c++2b -fno-rtti $warnings -fsyntax-only $(pkg-config --cflags hat) \
     "$source/examples/custom_latency/main.cpp"
 fi
 echo "hat works from $work/prefix"

@@ -1,7 +1,7 @@
 #pragma once
 /// \file
-/// The only file that includes xsimd. It absorbs the differences between 8.1 and 14 (hadd became reduce_add in 9,
-/// reduce_max came in 9, bitwise_cast changed in 9) and lends a portable twin to every intrinsic it uses.
+/// The only file that includes xsimd. It absorbs what differs between 8.1 and 14 (hadd became reduce_add in 9; fma, NaN
+/// in max, interleaving: see there), uses nothing else that changed, and lends intrinsics a portable twin.
 
 #include <concepts>
 #include <cstddef>
