@@ -57,6 +57,22 @@ void check_case(const hat_test::Golden& golden, const hat::Json& c) {
     const auto logits = model.logits(arch, batch);
     CHECK(largest_difference(unpadded_btc(at(arrays, "logits"), previous), logits) < 1e-4);
 
+    // log-probabilities of the targets
+    const auto& target = at(arrays, "target");
+    const auto& expected_lprobs = at(arrays, "target_lprobs");
+    REQUIRE(expected_lprobs.floats.size() == target.ints.size());
+    double worst_lprob = 0;
+    const auto kept = hat_test::kept_positions(target);
+    REQUIRE(logits.shape(0) == kept.size());
+    for (std::size_t row = 0; row < kept.size(); ++row) {
+        double sum = 0;
+        for (std::size_t v = 0; v < logits.shape(1); ++v) sum += std::exp(static_cast<double>(logits(row, v)));
+        const auto token = static_cast<std::size_t>(target.ints[kept[row]]);
+        worst_lprob = hat_test::worse(worst_lprob, std::abs(static_cast<double>(logits(row, token)) - std::log(sum) -
+                                                            static_cast<double>(expected_lprobs.floats[kept[row]])));
+    }
+    CHECK(worst_lprob < 1e-4);
+
     const auto outputs = model.encoder_outputs(arch, batch);
     for (std::size_t i = 0; i + 1 < outputs.size(); ++i) {
         CAPTURE(i);
@@ -70,8 +86,11 @@ void check_case(const hat_test::Golden& golden, const hat::Json& c) {
     CHECK(sums.loss == doctest::Approx(c.at("loss_sum").get<double>()).epsilon(1e-5));
     CHECK(sums.nll == doctest::Approx(c.at("nll_sum").get<double>()).epsilon(1e-5));
     CHECK(sums.tokens == c.at("ntokens").get<std::size_t>());
+    CHECK(sums.tokens == c.at("sample_size").get<std::size_t>());
     CHECK(sums.loss / static_cast<double>(sums.tokens) / std::log(2.0) ==
           doctest::Approx(c.at("logged_loss_base2").get<double>()).epsilon(1e-5));
+    CHECK(sums.nll / static_cast<double>(sums.tokens) / std::log(2.0) ==
+          doctest::Approx(c.at("logged_nll_base2").get<double>()).epsilon(1e-5));
     CHECK(model.loss(arch, batch, smoothing).loss == sums.loss);
 
     std::set<std::string> none;
