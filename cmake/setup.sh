@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Makes sure that the Debian packages hat builds with are there: installs what is missing when it may, else prints the
-# one line that does. Usage: cmake/setup.sh [--tests] (also what only the tests need)
+# one line that does. Usage: cmake/setup.sh [--tests | --fuzz] (also what only the tests, or fuzzing, need)
 set -eu
 packages="g++ cmake ninja-build pkg-config libxtensor-dev libxsimd-dev libboost-dev nlohmann-json3-dev libyaml-cpp-dev
   libcli11-dev libfmt-dev zlib1g-dev libsentencepiece-dev"
 [ "${1:-}" = --tests ] && packages="$packages doctest-dev clang libbenchmark-dev doxygen mkdocs"
+[ "${1:-}" = --fuzz ] && packages="$packages clang libclang-rt-14-dev"
 missing=""
 for p in $packages; do
   dpkg-query -W -f='${Status}' "$p" 2>/dev/null | grep -q "install ok installed" || missing="$missing $p"
