@@ -15,9 +15,11 @@
 
 #include <hat/kernel/attention.hpp>
 #include <hat/kernel/cached_attention.hpp>
+#include <hat/kernel/codebook.hpp>
 #include <hat/kernel/dropout.hpp>
 #include <hat/kernel/embedding.hpp>
 #include <hat/kernel/gemm.hpp>
+#include <hat/kernel/int8.hpp>
 #include <hat/kernel/layer_norm.hpp>
 #include <hat/kernel/linear.hpp>
 #include <hat/kernel/loss.hpp>

@@ -1,10 +1,13 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <cstdint>
+#include <cstring>
 #include <hat/core/rng.hpp>
 #include <hat/kernel/simd.hpp>
 #include <limits>
 #include <memory>
+#include <utility>
 #include <vector>
 
 namespace simd = hat::simd;
@@ -116,4 +119,116 @@ TEST_CASE_TEMPLATE("lane operations equal their scalar forms", T, float, double)
     const auto nan = simd::splat(std::numeric_limits<T>::quiet_NaN()), one = simd::splat(T(1));
     for (const T x : lanes<T>(simd::max(nan, one))) CHECK(x == T(1));  // the second one where either is NaN
     for (const T x : lanes<T>(simd::max(one, nan))) CHECK(std::isnan(x));
+}
+
+namespace {
+/// Bytes of one register, seeded.
+std::vector<std::uint8_t> some_bytes(std::uint64_t seed, unsigned low, unsigned high) {
+    hat::Rng rng(seed);
+    std::vector<std::uint8_t> x(sizeof(simd::Bytes));
+    for (auto& v : x) v = static_cast<std::uint8_t>(low + rng.below(high - low + 1));
+    return x;
+}
+}  // namespace
+
+TEST_CASE("dot products of four bytes equal their portable twin, at the extremes too") {
+    constexpr std::size_t lanes = sizeof(simd::Bytes) / 4;
+    const auto check = [](const std::vector<std::uint8_t>& w, const std::vector<std::int8_t>& four) {
+        std::vector<std::int8_t> x(sizeof(simd::Bytes));
+        for (std::size_t i = 0; i < x.size(); ++i) x[i] = four[i % 4];
+        std::vector<std::int32_t> found(lanes), expected(lanes, -1000000);
+        const auto start = simd::splat_sum(-1000000);
+        simd::store_sums(found.data(), simd::dot4(start, simd::dot_operand(simd::load_bytes(w.data())),
+                                                  simd::splat_four(four.data())));
+        simd::dot4_portable(expected.data(), w.data(), x.data());
+        CHECK(found == expected);
+        for (std::size_t i = 0; i < lanes; ++i) {
+            int sum = -1000000;
+            for (std::size_t j = 0; j < 4; ++j) sum += (w[4 * i + j] - simd::dot_zero) * x[j];
+            CHECK(found[i] == sum);
+        }
+    };
+    hat::Rng rng(3);
+    for (std::uint64_t seed = 0; seed < 50; ++seed) {
+        std::vector<std::int8_t> x(4);
+        for (auto& v : x) v = static_cast<std::int8_t>(static_cast<int>(rng.below(255)) - 127);
+        check(some_bytes(seed, 1, 255), x);
+    }
+    for (const int w : {1, 128, 255})
+        for (const int x : {-127, 0, 127}) {
+            const auto v = static_cast<std::int8_t>(x);
+            check(std::vector<std::uint8_t>(sizeof(simd::Bytes), static_cast<std::uint8_t>(w)), {v, v, v, v});
+        }
+    std::vector<std::int32_t> sum(lanes);
+    simd::store_sums(sum.data(), simd::add_sums(simd::splat_sum(7), simd::splat_sum(-9)));
+    CHECK(sum == std::vector<std::int32_t>(lanes, -2));
+}
+
+TEST_CASE("byte tables equal their portable twin, nibbles come apart") {
+    std::vector<std::uint8_t> table(16);
+    for (std::size_t i = 0; i < 16; ++i) table[i] = static_cast<std::uint8_t>(255 - 13 * i);
+    const auto bytes = some_bytes(1, 0, 255);
+    std::vector<std::uint8_t> low(bytes.size()), high(bytes.size()), found(bytes.size()), expected(bytes.size());
+    const auto b = simd::load_bytes(bytes.data());
+    simd::store_bytes(low.data(), simd::low_nibbles(b));
+    simd::store_bytes(high.data(), simd::high_nibbles(b));
+    for (std::size_t i = 0; i < bytes.size(); ++i) {
+        CHECK(low[i] == bytes[i] % 16);
+        CHECK(high[i] == bytes[i] / 16);
+    }
+    simd::store_bytes(found.data(), simd::lookup_bytes(simd::byte_table(table.data()), simd::load_bytes(low.data())));
+    simd::lookup_bytes_portable(table.data(), low.data(), expected.data());
+    CHECK(found == expected);
+    for (std::size_t i = 0; i < bytes.size(); ++i) CHECK(found[i] == table[bytes[i] % 16]);
+}
+
+TEST_CASE("tables of sixteen floats equal their portable twin, bit for bit, at every shift") {
+    auto table = some_numbers<float>(16);
+    table[3] = -0.0F, table[9] = std::numeric_limits<float>::infinity(), table[12] = 1e-42F;
+    hat::Rng rng(5);
+    std::vector<std::uint32_t> words(simd::width<float>);
+    const auto t = simd::load_table(table.data());
+    const auto bits = [](const simd::Vec<float>& v) {
+        std::vector<std::uint32_t> out(simd::width<float>);
+        const auto x = lanes<float>(v);
+        std::memcpy(out.data(), x.data(), 4 * x.size());
+        return out;
+    };
+    for (int round = 0; round < 20; ++round) {
+        for (auto& w : words) w = static_cast<std::uint32_t>(rng.below(std::uint64_t{1} << 32));
+        const auto codes = simd::load_codes(words.data());
+        const auto check = [&]<unsigned shift>(std::integral_constant<unsigned, shift>) {
+            const auto found = bits(simd::lookup<shift>(t, codes));
+            CHECK(found == bits(simd::lookup_portable(table.data(), words.data(), shift)));
+            for (std::size_t i = 0; i < words.size(); ++i) {
+                std::uint32_t expected;
+                std::memcpy(&expected, &table[(words[i] >> shift) % 16], 4);
+                CHECK(found[i] == expected);
+            }
+        };
+        [&]<unsigned... i>(std::integer_sequence<unsigned, i...>) {
+            (check(std::integral_constant<unsigned, 4 * i>{}), ...);
+        }
+        (std::make_integer_sequence<unsigned, 8>{});
+        check(std::integral_constant<unsigned, 3>{});
+    }
+}
+
+TEST_CASE("rounding to bytes equals its portable twin: to the nearest, halves to even") {
+    constexpr std::size_t w = simd::width<float>;
+    for (float x = -127; x <= 127; x += 0.25F) {
+        std::vector<std::int8_t> found(w + 1, 99), portable = found;
+        const auto v = simd::splat(x / 2), two = simd::splat(2.0F);
+        for (std::size_t n = 1; n <= w; ++n) {
+            simd::store_rounded(found.data(), v, two, n);
+            simd::store_rounded_portable(portable.data(), simd::fma(v, two, simd::splat(12582912.0F)), n);
+            CHECK(found == portable);
+            for (std::size_t i = 0; i < n; ++i) CHECK(static_cast<float>(found[i]) == std::nearbyint(x));
+            CHECK(found[n] == 99);
+        }
+    }
+    std::vector<std::int32_t> integers(w);
+    for (std::size_t i = 0; i < w; ++i) integers[i] = static_cast<std::int32_t>(123456789 * (i + 1) % 1000003) - 500000;
+    const auto floats = lanes<float>(simd::load_as_float(integers.data()));
+    for (std::size_t i = 0; i < w; ++i) CHECK(floats[i] == static_cast<float>(integers[i]));
 }

@@ -5,9 +5,13 @@
 
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <xsimd/xsimd.hpp>
 #if defined(__AVX__)
 #include <immintrin.h>
+#elif defined(__ARM_NEON)
+#include <arm_neon.h>
 #endif
 #if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
 #error "hat: -ffast-math reorders sums and forgets the infinities that masks are made of; compile without it"
@@ -68,15 +72,27 @@ template <class T>
 inline Vec<T> max(const Vec<T>& a, const Vec<T>& b) {
     return xsimd::select(a > b, a, b);  // xsimd::max treats a NaN differently from version to version
 }
+/// The magnitude of each lane.
+template <class T>
+inline Vec<T> abs(const Vec<T>& a) {
+    return xsimd::abs(a);
+}
 /// e to the power of each lane.
 template <class T>
 inline Vec<T> exp(const Vec<T>& a) {
     return xsimd::exp(a);
 }
-/// The square root of each lane.
+/// The square root of each lane, correctly rounded: xsimd 8.1 only estimates it on aarch64.
 template <class T>
 inline Vec<T> sqrt(const Vec<T>& a) {
-    return xsimd::sqrt(a);
+#if defined(__aarch64__)
+    if constexpr (std::same_as<T, float> && width<T> == 4)
+        return vsqrtq_f32(a);
+    else if constexpr (std::same_as<T, double> && width<T> == 2)
+        return vsqrtq_f64(a);
+    else
+#endif
+        return xsimd::sqrt(a);
 }
 
 /// x where the condition is positive, else zero.
@@ -231,5 +247,345 @@ inline void for_each_vector(std::size_t n, Body&& body) {
         body([i, rest](const T* p, T fill = T(0)) { return load_partial(p + i, rest, fill); },
              [i, rest](T* p, const Vec<T>& v) { store_partial(p + i, v, rest); });
 }
+
+// -- dot products of bytes, and tables of sixteen entries -------------------------------------------------------------
+
+#if defined(__AVX512VNNI__) && defined(__AVX512BW__)
+#define HAT_DOT_512  // up to the end of this file
+#endif
+
+/// A register of bytes: operands of dot4().
+#if defined(HAT_DOT_512)
+using Bytes = __m512i;
+#elif defined(__AVX2__)
+using Bytes = __m256i;
+#elif defined(__ARM_NEON)
+using Bytes = uint8x16_t;
+#else
+struct Bytes {
+    std::uint8_t lane[16];  ///< in order
+};
+#endif
+/// A register of 32-bit sums, one for each four bytes.
+#if defined(__AVX2__)
+using Sums = Bytes;
+#elif defined(__ARM_NEON)
+using Sums = int32x4_t;
+#else
+struct Sums {
+    std::int32_t lane[4];  ///< in order
+};
+#endif
+
+/// What dot4() takes a weight's byte minus: 128, or 0 where the instruction multiplies unsigned bytes by signed ones.
+/// In that case a sum is too large by 128 times the sum of the inputs.
+#if defined(HAT_DOT_512) || (defined(__AVX2__) && defined(__AVXVNNI__)) || \
+    (!defined(__AVX2__) && defined(__ARM_FEATURE_MATMUL_INT8))
+inline constexpr int dot_zero = 0;
+#else
+inline constexpr int dot_zero = 128;
+#endif
+
+/// sizeof(Bytes) bytes from p, aligned or not.
+inline Bytes load_bytes(const std::uint8_t* p) {
+#if defined(HAT_DOT_512)
+    return _mm512_loadu_si512(p);
+#elif defined(__AVX2__)
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+#elif defined(__ARM_NEON)
+    return vld1q_u8(p);
+#else
+    Bytes b;
+    std::memcpy(b.lane, p, sizeof b.lane);
+    return b;
+#endif
+}
+/// Writes sizeof(Bytes) bytes to p, aligned or not.
+inline void store_bytes(std::uint8_t* p, const Bytes& b) {
+#if defined(HAT_DOT_512)
+    _mm512_storeu_si512(p, b);
+#elif defined(__AVX2__)
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), b);
+#elif defined(__ARM_NEON)
+    vst1q_u8(p, b);
+#else
+    std::memcpy(p, b.lane, sizeof b.lane);
+#endif
+}
+/// Four bytes from p, repeated.
+inline Bytes splat_four(const std::int8_t* p) {
+    std::int32_t four;
+    std::memcpy(&four, p, sizeof four);
+#if defined(HAT_DOT_512)
+    return _mm512_set1_epi32(four);
+#elif defined(__AVX2__)
+    return _mm256_set1_epi32(four);
+#elif defined(__ARM_NEON)
+    return vreinterpretq_u8_s32(vdupq_n_s32(four));
+#else
+    Bytes b;
+    for (int i = 0; i < 4; ++i) std::memcpy(b.lane + 4 * i, &four, sizeof four);
+    return b;
+#endif
+}
+/// The same sum in every lane.
+inline Sums splat_sum(std::int32_t x) {
+#if defined(HAT_DOT_512)
+    return _mm512_set1_epi32(x);
+#elif defined(__AVX2__)
+    return _mm256_set1_epi32(x);
+#elif defined(__ARM_NEON)
+    return vdupq_n_s32(x);
+#else
+    return {{x, x, x, x}};
+#endif
+}
+/// Lane by lane.
+inline Sums add_sums(const Sums& a, const Sums& b) {
+#if defined(HAT_DOT_512)
+    return _mm512_add_epi32(a, b);
+#elif defined(__AVX2__)
+    return _mm256_add_epi32(a, b);
+#elif defined(__ARM_NEON)
+    return vaddq_s32(a, b);
+#else
+    Sums s;
+    for (int i = 0; i < 4; ++i) s.lane[i] = a.lane[i] + b.lane[i];
+    return s;
+#endif
+}
+/// Writes sizeof(Bytes) / 4 sums to p, aligned or not.
+inline void store_sums(std::int32_t* p, const Sums& s) {
+#if defined(HAT_DOT_512)
+    _mm512_storeu_si512(p, s);
+#elif defined(__AVX2__)
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), s);
+#elif defined(__ARM_NEON)
+    vst1q_s32(p, s);
+#else
+    std::memcpy(p, s.lane, sizeof s.lane);
+#endif
+}
+
+/// Weights as dot4() wants them, from bytes 1 .. 255 that stand for byte - 128.
+inline Bytes dot_operand(const Bytes& w) {
+    if constexpr (dot_zero == 0) {
+        return w;
+    } else {
+#if defined(__AVX2__) && !defined(HAT_DOT_512)
+        return _mm256_xor_si256(w, _mm256_set1_epi8(-128));
+#elif !defined(__AVX2__) && defined(__ARM_NEON)
+        return veorq_u8(w, vdupq_n_u8(128));
+#else
+        return w;
+#endif
+    }
+}
+/// The portable twin of dot4, in memory: w are the bytes before dot_operand().
+inline void dot4_portable(std::int32_t* sums, const std::uint8_t* w, const std::int8_t* x) {
+    for (std::size_t i = 0; i < sizeof(Bytes); ++i) sums[i / 4] += (w[i] - dot_zero) * x[i];
+}
+/// sum[i] + x[4 i] (w[4 i] - dot_zero) + ... + x[4 i + 3] (w[4 i + 3] - dot_zero), exactly. w comes from dot_operand();
+/// the x are signed bytes of -127 .. 127: with these ranges no instruction used here saturates.
+inline Sums dot4(const Sums& sum, const Bytes& w, const Bytes& x) {
+#if defined(HAT_DOT_512)
+    return _mm512_dpbusd_epi32(sum, w, x);
+#elif defined(__AVX2__) && defined(__AVXVNNI__)
+    return _mm256_dpbusd_avx_epi32(sum, w, x);
+#elif defined(__AVX2__)
+    // unsigned times signed: |x| and w with x's sign; two products are at most 2 * 127 * 127 < 2^15
+    const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(w, x));
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+#elif defined(__ARM_FEATURE_MATMUL_INT8)
+    return vusdotq_s32(sum, w, vreinterpretq_s8_u8(x));
+#elif defined(__ARM_FEATURE_DOTPROD)
+    return vdotq_s32(sum, vreinterpretq_s8_u8(w), vreinterpretq_s8_u8(x));
+#elif defined(__ARM_NEON)
+    const int8x16_t a = vreinterpretq_s8_u8(w), b = vreinterpretq_s8_u8(x);
+    const int16x8_t low = vmull_s8(vget_low_s8(a), vget_low_s8(b)), high = vmull_s8(vget_high_s8(a), vget_high_s8(b));
+#if defined(__aarch64__)
+    return vpadalq_s16(sum, vpaddq_s16(low, high));
+#else
+    return vpadalq_s16(sum, vcombine_s16(vpadd_s16(vget_low_s16(low), vget_high_s16(low)),
+                                         vpadd_s16(vget_low_s16(high), vget_high_s16(high))));
+#endif
+#else
+    Sums s = sum;
+    dot4_portable(s.lane, w.lane, reinterpret_cast<const std::int8_t*>(x.lane));
+    return s;
+#endif
+}
+
+/// Sixteen bytes as a table for lookup_bytes().
+inline Bytes byte_table(const std::uint8_t* p) {
+#if defined(HAT_DOT_512)
+    return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#elif defined(__AVX2__)
+    return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#else
+    return load_bytes(p);
+#endif
+}
+/// The portable twin of lookup_bytes, in memory.
+inline void lookup_bytes_portable(const std::uint8_t* table, const std::uint8_t* index, std::uint8_t* out) {
+    for (std::size_t i = 0; i < sizeof(Bytes); ++i) out[i] = table[index[i]];
+}
+/// table[index] for every byte; indices are 0 .. 15.
+inline Bytes lookup_bytes(const Bytes& table, const Bytes& index) {
+#if defined(HAT_DOT_512)
+    return _mm512_shuffle_epi8(table, index);
+#elif defined(__AVX2__)
+    return _mm256_shuffle_epi8(table, index);
+#elif defined(__aarch64__)
+    return vqtbl1q_u8(table, index);
+#elif defined(__ARM_NEON)
+    const uint8x8x2_t halves = {{vget_low_u8(table), vget_high_u8(table)}};
+    return vcombine_u8(vtbl2_u8(halves, vget_low_u8(index)), vtbl2_u8(halves, vget_high_u8(index)));
+#else
+    Bytes b;
+    lookup_bytes_portable(table.lane, index.lane, b.lane);
+    return b;
+#endif
+}
+/// The low four bits of every byte.
+inline Bytes low_nibbles(const Bytes& b) {
+#if defined(HAT_DOT_512)
+    return _mm512_and_si512(b, _mm512_set1_epi8(15));
+#elif defined(__AVX2__)
+    return _mm256_and_si256(b, _mm256_set1_epi8(15));
+#elif defined(__ARM_NEON)
+    return vandq_u8(b, vdupq_n_u8(15));
+#else
+    Bytes out;
+    for (std::size_t i = 0; i < sizeof(Bytes); ++i) out.lane[i] = b.lane[i] & 15U;
+    return out;
+#endif
+}
+/// The high four bits of every byte.
+inline Bytes high_nibbles(const Bytes& b) {
+#if defined(HAT_DOT_512)
+    return _mm512_and_si512(_mm512_srli_epi16(b, 4), _mm512_set1_epi8(15));
+#elif defined(__AVX2__)
+    return _mm256_and_si256(_mm256_srli_epi16(b, 4), _mm256_set1_epi8(15));
+#elif defined(__ARM_NEON)
+    return vshrq_n_u8(b, 4);
+#else
+    Bytes out;
+    for (std::size_t i = 0; i < sizeof(Bytes); ++i) out.lane[i] = static_cast<std::uint8_t>(b.lane[i] >> 4U);
+    return out;
+#endif
+}
+
+/// Sixteen numbers in registers, for lookup().
+#if defined(__AVX512F__)
+using Table16 = __m512;
+#elif defined(__AVX2__)
+struct Table16 {
+    __m256 low, high;
+};
+#elif defined(__aarch64__)
+using Table16 = uint8x16x4_t;
+#else
+struct Table16 {
+    float entry[16];  ///< in order
+};
+#endif
+/// width<float> words of 32 bits that hold codes of 4 bits.
+#if defined(__AVX512F__)
+using Codes = __m512i;
+#elif defined(__AVX2__)
+using Codes = __m256i;
+#elif defined(__aarch64__)
+using Codes = uint32x4_t;
+#else
+struct Codes {
+    std::uint32_t word[width<float>];  ///< in order
+};
+#endif
+
+/// Sixteen numbers from p, aligned or not.
+inline Table16 load_table(const float* p) {
+#if defined(__AVX512F__)
+    return _mm512_loadu_ps(p);
+#elif defined(__AVX2__)
+    return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
+#elif defined(__aarch64__)
+    Table16 t;
+    for (int i = 0; i < 4; ++i) t.val[i] = vreinterpretq_u8_f32(vld1q_f32(p + 4 * i));
+    return t;
+#else
+    Table16 t;
+    std::memcpy(t.entry, p, sizeof t.entry);
+    return t;
+#endif
+}
+/// width<float> words from p, aligned or not.
+inline Codes load_codes(const std::uint32_t* p) {
+#if defined(__AVX512F__)
+    return _mm512_loadu_si512(p);
+#elif defined(__AVX2__)
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+#elif defined(__aarch64__)
+    return vld1q_u32(p);
+#else
+    Codes c;
+    std::memcpy(c.word, p, sizeof c.word);
+    return c;
+#endif
+}
+/// The portable twin of lookup, in memory.
+inline Vec<float> lookup_portable(const float* table, const std::uint32_t* words, unsigned shift) {
+    alignas(64) float lanes[width<float>];
+    for (std::size_t i = 0; i < width<float>; ++i) lanes[i] = table[(words[i] >> shift) & 15U];
+    return Vec<float>::load_aligned(lanes);
+}
+/// table[code] for every word, whose code are the four bits from `shift` on.
+template <unsigned shift>
+inline Vec<float> lookup(const Table16& table, const Codes& words) {
+    static_assert(shift <= 28);
+#if defined(__AVX512F__)
+    return _mm512_permutexvar_ps(_mm512_srli_epi32(words, shift), table);  // it reads four bits of an index
+#elif defined(__AVX2__)
+    // the permutation reads three bits of an index, the blend the fourth, moved to the sign
+    const __m256i index = _mm256_srli_epi32(words, shift);
+    return _mm256_blendv_ps(_mm256_permutevar8x32_ps(table.low, index), _mm256_permutevar8x32_ps(table.high, index),
+                            _mm256_castsi256_ps(_mm256_slli_epi32(words, 28 - shift)));
+#elif defined(__aarch64__)
+    // the four bytes of entry i are bytes 4 i .. 4 i + 3 of the table
+    uint32x4_t code = words;
+    if constexpr (shift != 0) code = vshrq_n_u32(words, shift);
+    const uint32x4_t bytes = vmlaq_n_u32(vdupq_n_u32(0x03020100U), vandq_u32(code, vdupq_n_u32(15)), 0x04040404U);
+    return vreinterpretq_f32_u8(vqtbl4q_u8(table, vreinterpretq_u8_u32(bytes)));
+#else
+    return lookup_portable(table.entry, words.word, shift);
+#endif
+}
+
+/// width<float> integers from p, as the nearest floats.
+inline Vec<float> load_as_float(const std::int32_t* p) { return xsimd::to_float(Vec<std::int32_t>::load_unaligned(p)); }
+/// The portable twin of store_rounded.
+inline void store_rounded_portable(std::int8_t* p, const Vec<float>& v, std::size_t n) {
+    alignas(64) float lanes[width<float>];
+    v.store_aligned(lanes);
+    for (std::size_t i = 0; i < n; ++i) {
+        std::int32_t bits;
+        std::memcpy(&bits, lanes + i, sizeof bits);
+        p[i] = static_cast<std::int8_t>(bits & 255);
+    }
+}
+/// Writes the nearest integers (halves to even) of the first n <= width lanes of a * b, which lie in -127 .. 127. The
+/// sum with 1.5 * 2^23 has them in its low bits.
+inline void store_rounded(std::int8_t* p, const Vec<float>& a, const Vec<float>& b, std::size_t n) {
+    const Vec<float> v = fma(a, b, splat(12582912.0F));
+#if defined(__AVX512F__)
+    if (n == width<float>) {
+        _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_castps_si512(v)));
+        return;
+    }
+#endif
+    store_rounded_portable(p, v, n);
+}
+
+#undef HAT_DOT_512
 
 }  // namespace hat::simd
