@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds and runs all benchmarks; writes their JSON to build/bench/results and prints the tables of docs/performance.md.
-# Usage: bench/run.sh [gemm|training|decoding|scoring|predictor|compile ...], default: all that could be built.
+# Usage: bench/run.sh [gemm|quantized|training|decoding|scoring|predictor|compile ...], default: all that could be built.
 # Peers are Debian packages, each left out when missing: libopenblas-dev libdnnl-dev python3-torch.
 set -eu
 cd "$(dirname "$0")/.."
@@ -10,7 +10,7 @@ cmake --build --preset bench
 programs=build/bench/bin
 results=build/bench/results
 mkdir -p "$results"
-[ $# -gt 0 ] || set -- gemm training decoding scoring predictor compile
+[ $# -gt 0 ] || set -- gemm quantized training decoding scoring predictor compile
 for what in "$@"; do
   echo
   echo "## $what"
@@ -18,11 +18,11 @@ for what in "$@"; do
   case $what in
     compile) bench/compile/run.sh ;;
     training) [ ! -x "$programs/hat_bench_training" ] || bench/training.py "$programs/hat_bench_training" --json "$results/training.json" ;;
-    gemm)
-      [ ! -x "$programs/hat_bench_gemm" ] || {
-        "$programs/hat_bench_gemm" --benchmark_min_time=0.02 --benchmark_repetitions=3 --benchmark_format=json \
-          --benchmark_enable_random_interleaving=true >"$results/gemm.json"
-        bench/gemm_tables.py "$results/gemm.json"
+    gemm | quantized)
+      [ ! -x "$programs/hat_bench_$what" ] || {
+        "$programs/hat_bench_$what" --benchmark_min_time=0.02 --benchmark_repetitions=3 --benchmark_format=json \
+          --benchmark_enable_random_interleaving=true >"$results/$what.json"
+        "bench/${what}_tables.py" "$results/$what.json"
       } ;;
     *)
       "$programs/hat_bench_$what" --benchmark_out="$results/$what.json" --benchmark_out_format=json \
