@@ -62,6 +62,13 @@ refused missing_library_of_a_part "hat::json_needs_nlohmann_json_which_was_not_f
   cmake -S "$source/tests/install" -B missing_part "-DHAT_SOURCE_DIR=$source" \
   -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON
 
+# one version in all package files
+version=$(sed -n 's/.*version = "\(.*\)";/\1/p' "$source/include/hat/version.hpp")
+for file in vcpkg.json cmake/vcpkg/vcpkg.json; do
+  step "version.${file//\//.}" grep -q "\"version\": \"$version\"" "$source/$file"
+done
+step version.package grep -q "PACKAGE_VERSION \"$version\"" "$work/prefix/share/cmake/hat/hatConfigVersion.cmake"
+
 # without CMake, as ordinary (not system) headers, with all warnings
 warnings="-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror"
 step compiler.build "$cxx" -std=c++20 $warnings -I "$work/prefix/include" -pthread -o plain \
@@ -69,8 +76,7 @@ step compiler.build "$cxx" -std=c++20 $warnings -I "$work/prefix/include" -pthre
 step compiler.run ./plain
 if command -v pkg-config >/dev/null; then
   export PKG_CONFIG_PATH=$work/prefix/share/pkgconfig
-  step pkg_config.version [ "$(pkg-config --modversion hat)" = "$(sed -n 's/.*version = "\(.*\)";/\1/p' \
-    "$source/include/hat/version.hpp")" ]
+  step pkg_config.version [ "$(pkg-config --modversion hat)" = "$version" ]
   # the next standard, and without RTTI, on the way
   step pkg_config.cxx23_no_rtti "$cxx" -std=c++2b -fno-rtti $warnings -fsyntax-only $(pkg-config --cflags hat) \
     "$source/examples/custom_latency/main.cpp"
