@@ -16,7 +16,7 @@ if ! command -v apt-get >/dev/null; then
   exit 1
 fi
 if [ "$(id -u)" -ne 0 ]; then
-  echo "hat: packages are missing; please run: sudo apt-get install$missing" >&2
+  echo "hat: packages are missing; please run: sudo apt-get update && sudo apt-get install -y$missing" >&2
   exit 1
 fi
 echo "installing$missing"

@@ -29,7 +29,8 @@ struct ScoreInterval {
 struct PairedResult {
     double baseline = 0;  ///< score of the baseline
     double system = 0;    ///< score of the system
-    double p_value = 1;   ///< two-sided: the chance of at least this difference between equal systems
+    /// Two-sided: the chance of at least this difference between equal systems. 1 for equal outputs.
+    double p_value = 1;
 };
 
 namespace detail {
