@@ -5,7 +5,7 @@
 #include "support.hpp"
 
 #include <array>
-#include <hat/core/executor.hpp>
+#include <hat/core/thread_pool.hpp>
 #include <hat/io/reference_config.hpp>
 #include <hat/search/cached.hpp>
 #include <hat/search/searcher.hpp>

@@ -11,6 +11,7 @@
 #include <hat/core/extent.hpp>
 #include <hat/core/rng.hpp>
 #include <hat/core/tensor.hpp>
+#include <hat/core/thread_pool.hpp>
 #include <hat/core/tokens.hpp>
 
 #include <hat/kernel/attention.hpp>

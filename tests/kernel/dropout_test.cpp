@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <hat/core/thread_pool.hpp>
 #include <hat/kernel/dropout.hpp>
 #include <kernel/sheet.hpp>
 

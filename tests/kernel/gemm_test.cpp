@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cmath>
+#include <hat/core/thread_pool.hpp>
 #include <hat/kernel/gemm.hpp>
 #include <hat/kernel/linear.hpp>
 #include <kernel/sheet.hpp>

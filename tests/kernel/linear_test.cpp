@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <hat/core/thread_pool.hpp>
 #include <hat/kernel/linear.hpp>
 #include <kernel/sheet.hpp>
 

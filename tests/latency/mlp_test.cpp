@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <hat/core/executor.hpp>
+#include <hat/core/thread_pool.hpp>
 #include <hat/io/csv.hpp>
 #include <hat/latency/dataset.hpp>
 #include <hat/latency/metrics.hpp>

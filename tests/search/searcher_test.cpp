@@ -3,6 +3,7 @@
 #include <atomic>
 #include <functional>
 #include <hat/core/executor.hpp>
+#include <hat/core/thread_pool.hpp>
 #include <hat/search/searcher.hpp>
 #include <limits>
 #include <map>

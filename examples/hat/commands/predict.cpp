@@ -5,8 +5,8 @@
 #include <commands/commands.hpp>
 #include <configs.hpp>
 #include <hat/core/error.hpp>
-#include <hat/core/executor.hpp>
 #include <hat/core/rng.hpp>
+#include <hat/core/thread_pool.hpp>
 #include <hat/io/json.hpp>
 #include <hat/latency/dataset.hpp>
 #include <hat/space/text.hpp>

@@ -5,7 +5,7 @@
 #include <commands/commands.hpp>
 #include <filesystem>
 #include <hat/core/error.hpp>
-#include <hat/core/executor.hpp>
+#include <hat/core/thread_pool.hpp>
 #include <hat/decode/tokenizers.hpp>
 #include <hat/io/units.hpp>
 #include <hat/model/extract.hpp>

@@ -4,7 +4,7 @@
 
 #include <filesystem>
 #include <functional>
-#include <hat/core/executor.hpp>
+#include <hat/core/thread_pool.hpp>
 #include <hat/core/tokens.hpp>
 #include <hat/io/json.hpp>
 #include <hat/model/model_file.hpp>

@@ -9,7 +9,7 @@
 #include <cstdint>
 #include <hat/core/arena.hpp>
 #include <hat/core/error.hpp>
-#include <hat/core/executor.hpp>
+#include <hat/core/thread_pool.hpp>
 #include <hat/core/tokens.hpp>
 #include <hat/kernel/cached_attention.hpp>
 #include <hat/kernel/embedding.hpp>

@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <hat/core/error.hpp>
-#include <hat/core/executor.hpp>
+#include <hat/core/thread_pool.hpp>
 #include <hat/core/tokens.hpp>
 #include <hat/decode/beam_search.hpp>
 #include <hat/decode/inference.hpp>

@@ -6,8 +6,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <hat/core/arena.hpp>
-#include <hat/core/executor.hpp>
 #include <hat/core/tensor.hpp>
+#include <hat/core/thread_pool.hpp>
 #include <hat/core/tokens.hpp>
 #include <hat/kernel/embedding.hpp>
 #include <hat/kernel/loss.hpp>

@@ -6,7 +6,7 @@
 #include <cmath>
 #include <cstddef>
 #include <hat/core/arena.hpp>
-#include <hat/core/executor.hpp>
+#include <hat/core/thread_pool.hpp>
 #include <hat/kernel/attention.hpp>
 #include <hat/kernel/dropout.hpp>
 #include <hat/kernel/layer_norm.hpp>

@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <hat/core/error.hpp>
-#include <hat/core/executor.hpp>
+#include <hat/core/thread_pool.hpp>
 #include <hat/kernel/simd.hpp>
 #include <hat/model/weights.hpp>
 #include <memory>

@@ -12,8 +12,8 @@
 #include <filesystem>
 #include <functional>
 #include <hat/core/error.hpp>
-#include <hat/core/executor.hpp>
 #include <hat/core/rng.hpp>
+#include <hat/core/thread_pool.hpp>
 #include <hat/core/tokens.hpp>
 #include <hat/io/json.hpp>
 #include <hat/model/elastic.hpp>

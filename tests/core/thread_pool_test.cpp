@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <hat/core/executor.hpp>
+#include <hat/core/thread_pool.hpp>
 #include <limits>
 #include <stdexcept>
 #include <string>

@@ -1,0 +1,163 @@
+#pragma once
+/// \file
+/// An executor with threads of its own.
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <exception>
+#include <hat/core/error.hpp>
+#include <hat/core/executor.hpp>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <thread>
+#include <type_traits>
+#include <vector>
+
+namespace hat {
+
+/// A fixed set of threads; copies share them. With one thread it starts none. Calls from inside a body, or while
+/// another thread uses the pool, run serially. The first exception of a body is rethrown to the caller.
+class ThreadPool {
+public:
+    static constexpr std::size_t most_threads = 1024;  ///< no machine this is for has more
+
+    /// `threads` workers including the caller; 0 means one per hardware thread. Throws invalid_value for more than
+    /// `most_threads`, and when the system cannot start so many.
+    explicit ThreadPool(std::size_t threads = 0) : impl_(std::make_shared<Impl>(checked(threads))) {}
+
+    /// Workers including the caller.
+    std::size_t threads() const { return impl_->workers.size() + 1; }
+
+    /// Runs body(0) .. body(n-1) and waits for all of them.
+    template <class Body>
+    void operator()(std::size_t n, Body&& body) const {
+        if (n == 0) return;
+        if (n == 1 || impl_->workers.empty() || inside()) {
+            for (std::size_t i = 0; i < n; ++i) body(i);
+            return;
+        }
+        std::unique_lock<std::mutex> use(impl_->user, std::try_to_lock);
+        if (!use.owns_lock()) {
+            for (std::size_t i = 0; i < n; ++i) body(i);
+            return;
+        }
+        using B = std::remove_reference_t<Body>;
+        impl_->run(
+            n, [](void* b, std::size_t i) { (*static_cast<B*>(b))(i); },
+            const_cast<void*>(static_cast<const void*>(std::addressof(body))));
+    }
+
+private:
+    static std::size_t checked(std::size_t threads) {
+        if (threads > most_threads)  // as a signed number: -1 that became unsigned is shown as -1
+            throw invalid_value("hat::ThreadPool: threads is " + std::to_string(static_cast<std::ptrdiff_t>(threads)) +
+                                ", expected 0 (one per hardware thread) to " + std::to_string(most_threads));
+        return threads;
+    }
+    static bool& inside() {
+        thread_local bool value = false;
+        return value;
+    }
+
+    struct Impl {
+        explicit Impl(std::size_t threads) {
+            if (threads == 0) threads = std::max<std::size_t>(1, std::thread::hardware_concurrency());
+            workers.reserve(threads - 1);
+            try {
+                while (workers.size() + 1 < threads) workers.emplace_back([this] { work(); });
+            } catch (const std::exception& e) {
+                const std::size_t started = workers.size() + 1;
+                join();
+                throw invalid_value("hat::ThreadPool: the system lets only " + std::to_string(started) + " of " +
+                                    std::to_string(threads) + " threads run: " + e.what());
+            }
+        }
+        ~Impl() { join(); }
+        Impl(const Impl&) = delete;
+        Impl& operator=(const Impl&) = delete;
+
+        void join() {
+            {
+                std::lock_guard lock(mutex);
+                stop = true;
+                generation.fetch_add(1, std::memory_order_release);
+            }
+            wake.notify_all();
+            for (auto& w : workers) w.join();
+        }
+
+        void run(std::size_t n, void (*call)(void*, std::size_t), void* body) {
+            {
+                std::lock_guard lock(mutex);
+                count = n;
+                function = call;
+                argument = body;
+                next.store(0, std::memory_order_relaxed);
+                active.store(workers.size(), std::memory_order_relaxed);
+                failure = nullptr;
+                generation.fetch_add(1, std::memory_order_release);
+            }
+            if (sleeping.load(std::memory_order_acquire) != 0) wake.notify_all();
+            drain();
+            for (int spin = 0; active.load(std::memory_order_acquire) != 0;)
+                if (++spin > 2000) std::this_thread::yield();
+            if (failure) std::rethrow_exception(failure);
+        }
+        void drain() {
+            inside() = true;
+            for (std::size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) {
+                try {
+                    function(argument, i);
+                } catch (...) {
+                    std::lock_guard lock(mutex);
+                    if (!failure) failure = std::current_exception();
+                }
+            }
+            inside() = false;
+        }
+        void work() {
+            std::size_t seen = 0;
+            for (;;) {
+                int spin = 0;
+                while (generation.load(std::memory_order_acquire) == seen && ++spin < 20000) pause();
+                if (generation.load(std::memory_order_acquire) == seen) {
+                    std::unique_lock lock(mutex);
+                    sleeping.fetch_add(1, std::memory_order_release);
+                    wake.wait(lock, [&] { return generation.load(std::memory_order_acquire) != seen; });
+                    sleeping.fetch_sub(1, std::memory_order_release);
+                }
+                {
+                    std::lock_guard lock(mutex);
+                    seen = generation.load(std::memory_order_acquire);
+                    if (stop) return;
+                }
+                drain();
+                active.fetch_sub(1, std::memory_order_release);
+            }
+        }
+        static void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+            __builtin_ia32_pause();
+#endif
+        }
+
+        std::mutex user, mutex;
+        std::condition_variable wake;
+        std::atomic<std::size_t> generation{0}, next{0}, active{0}, sleeping{0};
+        std::size_t count = 0;
+        void (*function)(void*, std::size_t) = nullptr;
+        void* argument = nullptr;
+        std::exception_ptr failure;
+        bool stop = false;
+        std::vector<std::thread> workers;
+    };
+
+    std::shared_ptr<Impl> impl_;
+};
+
+static_assert(ExecutorPolicy<ThreadPool>);
+
+}  // namespace hat
