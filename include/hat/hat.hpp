@@ -52,6 +52,7 @@
 #include <hat/train/sampler.hpp>
 #include <hat/train/schedule.hpp>
 
+#include <hat/decode/beam.hpp>
 #include <hat/decode/beam_search.hpp>
 #include <hat/decode/inference.hpp>
 #include <hat/decode/timed.hpp>

@@ -220,8 +220,6 @@ TEST_CASE("fewer words than beams: every hypothesis there is, and no other") {
 
 TEST_CASE("the best of a row are those of a full sort, also among equal numbers") {
     hat::Rng rng(4);
-    std::vector<float> maxima;
-    std::vector<hat::detail::Continuation<float>> found;
     for (const std::size_t n : {1u, 5u, 256u, 257u, 5000u, 40000u})
         for (const std::size_t k : {1u, 2u, 10u, 64u})
             for (int kind = 0; kind < 4; ++kind) {
@@ -239,8 +237,12 @@ TEST_CASE("the best of a row are those of a full sort, also among equal numbers"
                     return x[static_cast<std::size_t>(a)] > x[static_cast<std::size_t>(b)];
                 });
                 order.resize(std::min(order.size(), k));
-                hat::detail::best_of_row(x.data(), n, k, maxima, found);
-                REQUIRE(found.size() == order.size());
+                const std::size_t blocks = hat::detail::maxima_blocks(n);
+                std::vector<float> maxima(blocks), sorted(blocks);
+                std::vector<hat::detail::Continuation<float>> found(k);
+                hat::detail::block_maxima(x.data(), n, maxima.data());
+                REQUIRE(hat::detail::best_of_row(x.data(), n, k, maxima.data(), sorted.data(), found.data()) ==
+                        order.size());
                 for (std::size_t i = 0; i < order.size(); ++i) {
                     REQUIRE(found[i].token == order[i]);
                     CHECK(found[i].logit == x[static_cast<std::size_t>(order[i])]);

@@ -18,7 +18,8 @@ hat::Ragged sentences() {
 }  // namespace
 
 TEST_CASE("sinusoids: sines, then cosines, positions from 2, the super width's frequencies, also after growing") {
-    hat::SinusoidTable<double> table(10);
+    hat::SinusoidTable<double> table(10), narrow(10, 7);
+    table.reserve(4);
     const double first = table.position(3)[1];
     table.reserve(500);
     CHECK(table.position(3)[1] == first);
@@ -28,7 +29,15 @@ TEST_CASE("sinusoids: sines, then cosines, positions from 2, the super width's f
             CHECK(table.position(n)[k] == doctest::Approx(std::sin(angle)).epsilon(1e-9));
             CHECK(table.position(n)[5 + k] == doctest::Approx(std::cos(angle)).epsilon(1e-9));
         }
-    const hat::SinusoidTable<double> odd(5), two(2), one(1);
+    narrow.reserve(70);
+    for (std::size_t k = 0; k < 7; ++k) CHECK(narrow.position(69)[k] == table.position(69)[k]);
+    std::vector<double> memory(8 * 10);
+    hat::SinusoidTable<double> lent(10, 10, memory.data(), 8);
+    lent.reserve(8);
+    CHECK(lent.position(7) == memory.data() + 70);
+    CHECK(lent.position(7)[9] == table.position(7)[9]);
+    hat::SinusoidTable<double> odd(5), two(2), one(1);
+    for (auto* t : {&odd, &two, &one}) t->reserve(8);
     CHECK(odd.position(0)[4] == 0);
     CHECK(two.position(1)[0] == doctest::Approx(std::sin(3.0)));
     CHECK(two.position(1)[1] == doctest::Approx(std::cos(3.0)));
@@ -39,6 +48,7 @@ TEST_CASE("an embedding is scale * row + position, restarting at each sentence")
     hat::Rng rng(1);
     const Sheet<double> table(8, 12, 4, rng);
     hat::SinusoidTable<double> positions(16);
+    positions.reserve(8);
     const auto tokens = sentences();
     const std::size_t width = 11;
     Sheet<double> x(10, width, 2);
@@ -57,6 +67,7 @@ TEST_CASE("the gradient of an embedding equals finite differences; padding gets 
         Sheet<double> table(8, width, 5, rng);
         const Sheet<double> g(10, width, 0, rng);
         hat::SinusoidTable<double> positions(width);
+        positions.reserve(8);
         const auto tokens = sentences();
         const auto loss = [&] {
             Sheet<double> x(10, width);

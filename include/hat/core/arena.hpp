@@ -3,6 +3,7 @@
 /// Aligned memory handed out front to back; freed all at once. After the first step of a kind it allocates nothing.
 
 #include <algorithm>
+#include <cassert>
 #include <cstddef>
 #include <hat/core/extent.hpp>
 #include <memory>
@@ -68,6 +69,26 @@ private:
     std::size_t size_ = 0, capacity_ = 0;
 };
 
+/// Elements from one row to the next of an activation matrix: its columns, and a cache line more where rows would lie
+/// a multiple of a page apart and fight for the same cache sets.
+template <class T, Extent C>
+constexpr auto row_stride(C cols) {
+    constexpr std::size_t page = 4096 / sizeof(T), line = 64 / sizeof(T);
+    if constexpr (FixedExtent<C>)
+        return Fixed < C::value % page == 0 ? C::value + line : C::value > {};
+    else
+        return cols % page == 0 ? cols + line : cols;
+}
+
+namespace detail {
+template <class T, class Memory, Extent R, Extent C>
+auto take_rows(Memory& memory, R rows, C cols) {
+    const auto stride = row_stride<T>(cols);
+    return MatrixView<T, R, C, std::remove_const_t<decltype(stride)>>(memory.template take<T>(rows * stride), rows,
+                                                                      cols, stride);
+}
+}  // namespace detail
+
 /// Hands out aligned blocks from chunks it keeps. `reset()` starts over and merges the chunks into one, so that a
 /// second pass of the same size costs no allocation.
 class Arena {
@@ -92,6 +113,11 @@ public:
     template <class T>
     View<T> matrix(std::size_t rows, std::size_t cols) {
         return {take<T>(rows * cols), rows, cols};
+    }
+    /// A rows x cols matrix of uninitialised elements whose rows are row_stride() apart.
+    template <class T, Extent R, Extent C>
+    auto rows(R rows, C cols) {
+        return detail::take_rows<T>(*this, rows, cols);
     }
     /// While it lives, blocks are temporary: its end gives back all that were taken since its beginning. Scopes nest.
     class Scope {
@@ -132,6 +158,74 @@ public:
 private:
     std::vector<AlignedBuffer<std::byte>> chunks_;
     std::size_t used_ = 0, total_ = 0, peak_ = 0;
+};
+
+/// Hands out aligned blocks of memory that the caller owns and has planned; has the interface of Arena, but allocates
+/// nothing. The plan must hold: more than there is may not be taken.
+class FixedArena {
+public:
+    FixedArena() = default;
+    /// `bytes` bytes from `memory`, which must be 64-byte aligned.
+    FixedArena(std::byte* memory, std::size_t bytes) : data_(memory), size_(bytes) {}
+
+    /// n uninitialised elements, 64-byte aligned.
+    template <class T>
+    T* take(std::size_t n) {
+        static_assert(std::is_trivially_copyable_v<T>);
+        T* const p = reinterpret_cast<T*>(data_ + used_);
+        used_ += block_bytes<T>(n);
+        peak_ = std::max(peak_, used_);
+        assert(used_ <= size_);
+        return p;
+    }
+    /// What take<T>(n) uses up.
+    template <class T>
+    static constexpr std::size_t block_bytes(std::size_t n) {
+        return (n * sizeof(T) + 63) / 64 * 64;
+    }
+    /// A rows x cols matrix of uninitialised elements whose rows are row_stride() apart.
+    template <class T, Extent R, Extent C>
+    auto rows(R rows, C cols) {
+        return detail::take_rows<T>(*this, rows, cols);
+    }
+    /// While it lives, blocks are temporary: its end gives back all that were taken since its beginning. Scopes nest.
+    class Scope {
+    public:
+        /// Begins a scope of `arena`.
+        explicit Scope(FixedArena& arena) : arena_(arena), used_(arena.used_) {}
+        Scope(const Scope&) = delete;
+        Scope& operator=(const Scope&) = delete;
+        ~Scope() { arena_.used_ = used_; }
+
+    private:
+        FixedArena& arena_;
+        std::size_t used_;
+    };
+    /// Forgets all blocks; pointers handed out before are dead.
+    void reset() { used_ = 0; }
+    /// The most bytes ever in use.
+    std::size_t peak_bytes() const { return peak_; }
+
+private:
+    std::byte* data_ = nullptr;
+    std::size_t size_ = 0, used_ = 0, peak_ = 0;
+};
+
+/// A block of an arena that grows: its numbers move to a larger one, the old one is lost until the arena is reset.
+template <class T>
+struct GrowingBlock {
+    T* data = nullptr;         ///< the numbers
+    std::size_t capacity = 0;  ///< how many fit
+
+    /// Room for n numbers, of which the first `kept` are carried over; for twice as many as before if it must grow.
+    template <class Memory>
+    void reserve(Memory& memory, std::size_t n, std::size_t kept = 0) {
+        if (n <= capacity) return;
+        const std::size_t more = capacity ? std::max(n, 2 * capacity) : n;
+        T* const to = memory.template take<T>(more);
+        std::copy_n(data, kept, to);
+        data = to, capacity = more;
+    }
 };
 
 }  // namespace hat

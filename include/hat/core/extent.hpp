@@ -16,6 +16,29 @@ using Fixed = std::integral_constant<std::size_t, N>;
 template <class E>
 concept Extent = std::convertible_to<E, std::size_t> && std::is_trivially_copyable_v<E>;
 
+/// A size that is known to the compiler.
+template <class E>
+concept FixedExtent = Extent<E> && requires {
+    { E::value } -> std::convertible_to<std::size_t>;
+};
+
+/// a * b, known to the compiler when both are.
+template <Extent A, Extent B>
+constexpr auto times(A a, B b) {
+    if constexpr (FixedExtent<A> && FixedExtent<B>)
+        return Fixed<A::value * B::value>{};
+    else
+        return static_cast<std::size_t>(a) * static_cast<std::size_t>(b);
+}
+/// a / b, known to the compiler when both are.
+template <Extent A, Extent B>
+constexpr auto over(A a, B b) {
+    if constexpr (FixedExtent<A> && FixedExtent<B>)
+        return Fixed<A::value / B::value>{};
+    else
+        return static_cast<std::size_t>(a) / static_cast<std::size_t>(b);
+}
+
 /// A rows x cols window on numbers owned by someone else. `stride` is the owner's row length in elements.
 template <class T, Extent Rows = std::size_t, Extent Cols = std::size_t, Extent Stride = std::size_t>
 struct MatrixView {
@@ -49,13 +72,23 @@ struct MatrixView {
         return {data, r, c, stride};
     }
     /// Rows [first, first + count), all columns.
-    constexpr MatrixView<T, std::size_t, Cols, Stride> rows_at(std::size_t first, std::size_t count) const {
+    template <Extent R>
+    constexpr MatrixView<T, R, Cols, Stride> rows_at(std::size_t first, R count) const {
         return {row(first), count, cols, stride};
     }
     /// Columns [first, first + count), all rows.
-    constexpr MatrixView<T, Rows, std::size_t, Stride> cols_at(std::size_t first, std::size_t count) const {
+    template <Extent C>
+    constexpr MatrixView<T, Rows, C, Stride> cols_at(std::size_t first, C count) const {
         return {data + first, rows, count, stride};
     }
+};
+
+/// A view of numbers of type T, to write or only to read, whatever its extents.
+template <class V, class T>
+concept ViewOf = requires(const V& v) {
+    { v.rows } -> std::convertible_to<std::size_t>;
+    { v.cols } -> std::convertible_to<std::size_t>;
+    { v.row(std::size_t{}) } -> std::convertible_to<const T*>;
 };
 
 /// Views whose sizes are all known at run time: what the elastic path passes around.

@@ -4,13 +4,13 @@
 /// and decodes them token by token. The logits of a step equal those of the full forward pass to the bit.
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <hat/core/arena.hpp>
 #include <hat/core/error.hpp>
 #include <hat/core/thread_pool.hpp>
 #include <hat/core/tokens.hpp>
+#include <hat/decode/incremental.hpp>
 #include <hat/kernel/cached_attention.hpp>
 #include <hat/kernel/embedding.hpp>
 #include <hat/kernel/linear.hpp>
@@ -30,8 +30,11 @@ namespace hat {
 template <class T = float>
 class InferenceModel {
 public:
-    using Encoder = EncoderLayer<T, PackedLinear<T>>;  ///< one layer of the encoder
-    using Decoder = DecoderLayer<T, PackedLinear<T>>;  ///< one layer of the decoder
+    using value_type = T;                                                     ///< of activations
+    using Encoder = EncoderLayer<T, PackedLinear<T>>;                         ///< one layer of the encoder
+    using Decoder = DecoderLayer<T, PackedLinear<T>>;                         ///< one layer of the decoder
+    using Cache = LayerCache<SelfAttentionCache<T>, CrossAttentionCache<T>>;  ///< of one decoder layer
+    using Caches = std::vector<Cache>;                                        ///< of the decoder
 
     /// Packs a copy of the matrices and keeps a reference to the weights (embeddings, biases and norms are read from
     /// there): they must outlive the model. Throws shape_mismatch unless `arch` is a leading block of the weights.
@@ -63,6 +66,46 @@ public:
     std::size_t source_vocab() const { return config().source_vocab; }
     /// Ids of the target language.
     std::size_t target_vocab() const { return config().target_vocab; }
+    /// Width of the encoder's activations.
+    std::size_t encoder_width() const { return sub_.encoder_width(); }
+    /// Width of the decoder's activations.
+    std::size_t decoder_width() const { return sub_.decoder_width(); }
+    /// Factor of the source tokens' vectors.
+    T encoder_scale() const { return sub_.encoder_scale(); }
+    /// Factor of the target tokens' vectors.
+    T decoder_scale() const { return sub_.decoder_scale(); }
+    /// Whether the encoder's norms come before its blocks.
+    bool encoder_pre_norm() const { return config().encoder_pre_norm; }
+    /// Whether the decoder's norms come before its blocks.
+    bool decoder_pre_norm() const { return config().decoder_pre_norm; }
+    /// The norm after the encoder's stack.
+    Norm<T> encoder_norm() const { return sub_.encoder_norm(); }
+    /// Whether a norm follows the decoder's stack.
+    bool has_decoder_norm() const { return sub_.has_decoder_norm(); }
+    /// The norm after the decoder's stack.
+    Norm<T> decoder_norm() const { return sub_.decoder_norm(); }
+    /// The most encoder layers that a decoder layer attends to.
+    std::size_t deepest_span() const { return deepest_span_; }
+    /// Whether a decoder layer attends to exactly n encoder layers.
+    bool attends_to(std::size_t n) const {
+        return std::any_of(decoder_.begin(), decoder_.end(), [&](const Decoder& l) { return l.span == n; });
+    }
+    /// The encoder layer (from 0) that is the j-th memory of the decoder.
+    std::size_t memory_layer(std::size_t j) const { return sub_.memory_layer(j); }
+    /// Whether that memory is seen through the encoder's final norm.
+    bool memory_normalized(std::size_t j) const { return sub_.memory_normalized(j); }
+    /// Empty caches.
+    Caches make_caches() const { return Caches(decoder_.size()); }
+    /// Calls f(layer) for every encoder layer.
+    template <class F>
+    void for_each_encoder(F&& f) const {
+        for (const auto& layer : encoder_) f(layer);
+    }
+    /// Calls f(layer, cache) for every decoder layer.
+    template <class F>
+    void for_each_decoder(Caches& caches, F&& f) const {
+        for (std::size_t i = 0; i < decoder_.size(); ++i) f(decoder_[i], caches[i]);
+    }
     /// Widths, scales and norms. Its matrices are packed in their places if the model has taken the weights over.
     const SubTransformerView<T>& sub() const { return sub_; }
 
@@ -84,6 +127,7 @@ private:
             const auto l = sub_.decoder(i);
             decoder_.push_back({pack(l.self), pack(l.cross), l.self_norm, l.cross_norm, pack(l.ffn), l.final_norm,
                                 l.self_heads, l.cross_heads, sub_.span(i)});
+            deepest_span_ = std::max(deepest_span_, sub_.span(i));
         }
         const View<const T> matrix = sub_.output_matrix();
         output_ = pack({matrix, nullptr}, true);
@@ -117,6 +161,7 @@ private:
     SubTransformerView<T> sub_;
     EmbeddingTable<T> encoder_embedding_, decoder_embedding_;
     PackedLinear<T> output_;
+    std::size_t deepest_span_ = 1;
     std::vector<Encoder> encoder_;
     std::vector<Decoder> decoder_;
 };
@@ -127,79 +172,41 @@ private:
 template <class T = float>
 class InferenceSession {
 public:
+    using Decoder = IncrementalDecoder<InferenceModel<T>, ThreadPool, Arena>;  ///< what does the work, unchecked
+
     /// A session on `model`, which must outlive it.
     explicit InferenceSession(const InferenceModel<T>& model, ThreadPool pool = ThreadPool(1))
-        : model_(&model),
-          pool_(std::move(pool)),
-          encoder_positions_(static_cast<std::size_t>(model.config().super_encoder_embed())),
-          decoder_positions_(static_cast<std::size_t>(model.config().super_decoder_embed())),
-          self_(model.decoder().size()),
-          cross_(model.decoder().size()) {}
+        : model_(&model), decoder_(model, std::move(pool), memories(model)) {}
 
     /// What it runs.
     const InferenceModel<T>& model() const { return *model_; }
     /// What it runs on.
-    const ThreadPool& pool() const { return pool_; }
+    const ThreadPool& pool() const { return decoder_.executor(); }
+    /// The decoder, for those who check their input themselves.
+    Decoder& decoder() { return decoder_; }
 
     /// Runs the encoder on sentences that end in eos, and keeps what the decoder attends to. Throws shape_mismatch for
     /// an empty sentence, invalid_value for a token outside the vocabulary.
     void encode(const Ragged& sources) {
         detail::check_tokens(sources, model_->source_vocab(), "source");
-        encoded_ = 0, beam_ = 0;
-        const std::size_t width = model_->sub().encoder_width(), tokens = sources.tokens.size();
-        for (const auto& layer : model_->decoder()) {
-            Memory& m = memories_[layer.span - 1];
-            m.offsets.assign(1, 0);
-            if (m.rows.size() < layer.span * tokens * width) m.rows.reset(layer.span * tokens * width);
-        }
-        // groups of sentences keep the encoder's activations small
-        constexpr std::size_t group_tokens = 512;
-        for (std::size_t i = 0; i < sources.size();) {
-            group_.clear();
-            do group_.push_back(sources[i++]);
-            while (i < sources.size() && group_.tokens.size() + sources[i].size() <= group_tokens);
-            arena_.reset();
-            const auto layer = [&](std::size_t l) -> const auto& { return model_->encoder()[l]; };
-            const auto pass = run_encoder<T>(context(), model_->sub(), layer, model_->encoder_embedding(),
-                                             encoder_positions_, group_, {});
-            for (std::size_t n = 0; n < 3; ++n) {
-                const auto& span = pass.memory.spans[n];
-                if (!span.rows.data) continue;
-                Memory& m = memories_[n];
-                const std::size_t first = m.offsets.back();
-                std::copy_n(span.rows.data, span.rows.rows * width, m.rows.data() + first * width);
-                for (std::size_t j = 1; j < span.offsets.size(); ++j) m.offsets.push_back(first + span.offsets[j]);
-            }
-        }
-        encoded_ = sources.size();
+        beam_ = 0;
+        decoder_.encode(sources.tokens, sources.offsets);
     }
     /// Sentences of the last encode().
-    std::size_t sentences() const { return encoded_; }
+    std::size_t sentences() const { return decoder_.sentences(); }
 
     /// Begins to decode the encoded sentences, `beam` rows each: projects the keys and values of every encoder-decoder
     /// attention, once per sentence. May be called again to start over.
     void start(std::size_t beam) {
-        if (encoded_ == 0) throw invalid_value("hat::InferenceSession: start() without encoded sentences");
+        if (sentences() == 0) throw invalid_value("hat::InferenceSession: start() without encoded sentences");
         if (beam == 0) throw invalid_value("hat::InferenceSession: beam is 0, expected at least 1");
-        beam_ = beam, steps_ = 0;
-        const std::size_t width = model_->sub().encoder_width();
-        for (std::size_t i = 0; i < model_->decoder().size(); ++i) {
-            const auto& layer = model_->decoder()[i];
-            const Memory& memory = memories_[layer.span - 1];
-            const View<const T> rows{memory.rows.data(), memory.offsets.back(), width};
-            arena_.reset();
-            const View<T> k = arena_.template matrix<T>(rows.rows, layer.cross.k.outputs());
-            const View<T> v = arena_.template matrix<T>(rows.rows, layer.cross.v.outputs());
-            linear<T>(pool_, rows, layer.cross.k, k);
-            linear<T>(pool_, rows, layer.cross.v, v);
-            cross_[i].start(pool_, layer.cross_heads, k, v, memory.offsets);
-            self_[i].start(encoded_, beam, layer.self_heads, layer.self.q.outputs());
-        }
+        beam_ = beam;
+        decoder_.start(beam);
     }
     /// Rows of each sentence, as given to start().
     std::size_t beam() const { return beam_; }
     /// Tokens fed to each row so far.
-    std::size_t length() const { return steps_; }
+    std::size_t length() const { return beam_ == 0 ? 0 : decoder_.length(); }
 
     /// Feeds one token to each row and returns the logits of the next one, rows x vocabulary; they are the caller's to
     /// overwrite, until the next call. Rows come in groups of `beam` per sentence. In the first step there is one group
@@ -207,117 +214,51 @@ public:
     /// group continue rows of one group, groups keep their order, and a sentence whose rows are left out is finished.
     /// Throws shape_mismatch or invalid_value.
     View<T> step(std::span<const std::int32_t> tokens, std::span<const std::size_t> parents = {}) {
-        inherit(tokens, parents);
-        const std::size_t rows = tokens.size();
-        const auto& sub = model_->sub();
-        const bool pre = sub.config().decoder_pre_norm;
-        decoder_positions_.reserve(steps_ + 1);
-        arena_.reset();
-        View<T> x = arena_.template matrix<T>(rows, sub.decoder_width());
-        for (std::size_t r = 0; r < rows; ++r)
-            detail::embed_token(
-                model_->decoder_embedding().vector(static_cast<std::size_t>(tokens[r]), x.cols, x.row(r)),
-                sub.decoder_scale(), decoder_positions_.position(steps_), x.row(r), x.cols);
-        const View<const std::uint32_t> ancestors{ancestors_.data(), rows, steps_ + 1, ancestor_stride_};
-        for (std::size_t i = 0; i < model_->decoder().size(); ++i) {
-            const auto& w = model_->decoder()[i];
-            ResidualBlock<T> self{.pre_norm = pre, .norm = w.self_norm, .dropout = {}};
-            const View<const T> in = self.begin(context(), x);
-            const View<T> q = project(in, w.self.q, w.self_heads), k = project(in, w.self.k), v = project(in, w.self.v);
-            const View<T> seen = arena_.template matrix<T>(rows, q.cols);
-            self_[i].attend(pool_, steps_, q, k, v, lanes_, ancestors, seen);
-            x = self.end(context(), x, project(seen, w.self.out));
-
-            ResidualBlock<T> cross{.pre_norm = pre, .norm = w.cross_norm, .dropout = {}};
-            const View<T> cq = project(cross.begin(context(), x), w.cross.q, w.cross_heads);
-            cross_[i].attend(pool_, beam_, cq, lanes_, seen);
-            x = cross.end(context(), x, project(seen, w.cross.out));
-
-            FeedForwardPass<T> ffn;
-            ffn.block = {.pre_norm = pre, .norm = w.final_norm, .dropout = {}};
-            x = ffn.forward(context(), w.ffn, x);
-        }
-        if (sub.has_decoder_norm()) {
-            const View<T> y = arena_.template matrix<T>(rows, x.cols);
-            layer_norm<T>(pool_, x, sub.decoder_norm(), y, nullptr, nullptr);
-            x = y;
-        }
-        const View<T> logits = project(x, model_->output());
-        ++steps_;
-        return logits;
+        check(tokens, parents);
+        return decoder_.step(tokens, parents);
     }
 
 private:
-    /// What decoder layers of one attention span read: encoder outputs concatenated along length, sentence by sentence.
-    struct Memory {
-        AlignedBuffer<T> rows;
-        std::vector<std::size_t> offsets{0};
-    };
-
-    LayerContext context() { return {pool_, arena_}; }
-
-    /// x w^T + bias, for queries times head size ^ -1/2.
-    View<T> project(View<const T> x, const PackedLinear<T>& w, std::size_t query_heads = 0) {
-        const View<T> y = arena_.template matrix<T>(x.rows, w.outputs());
-        const T scale = query_heads ? T(1) / std::sqrt(static_cast<T>(y.cols / query_heads)) : T(1);
-        linear<T>(pool_, x, w, y, {.scale = scale});
-        return y;
+    static typename Decoder::Memories memories(const InferenceModel<T>& model) {
+        const auto table = [](int super, std::size_t width) {
+            return SinusoidTable<T>(static_cast<std::size_t>(super), width);
+        };
+        typename Decoder::Memories m;
+        m.encoder_positions = table(model.config().super_encoder_embed(), model.encoder_width());
+        m.decoder_positions = table(model.config().super_decoder_embed(), model.decoder_width());
+        return m;
     }
 
-    /// Checks a step's input and finds each group's sentence and each row's ancestors.
-    void inherit(std::span<const std::int32_t> tokens, std::span<const std::size_t> parents) {
-        const auto where = [&] { return "hat::InferenceSession: step " + std::to_string(steps_) + ": "; };
+    void check(std::span<const std::int32_t> tokens, std::span<const std::size_t> parents) const {
+        const std::size_t steps = length(), before = decoder_.rows();
+        const auto where = [&] { return "hat::InferenceSession: step " + std::to_string(steps) + ": "; };
         if (beam_ == 0) throw invalid_value("hat::InferenceSession: step() before start()");
         const std::size_t rows = tokens.size(), groups = rows / beam_;
         if (rows == 0 || rows % beam_ != 0)
             throw shape_mismatch(where() + std::to_string(rows) + " tokens are no positive multiple of the beam " +
                                  std::to_string(beam_));
-        if (steps_ == 0 ? groups != encoded_ || !parents.empty() : parents.size() != rows)
+        if (steps == 0 ? groups != sentences() || !parents.empty() : parents.size() != rows)
             throw shape_mismatch(where() + std::to_string(rows) + " tokens and " + std::to_string(parents.size()) +
                                  " parents, expected " +
-                                 (steps_ == 0 ? std::to_string(encoded_ * beam_) + " and none" : "as many of both"));
+                                 (steps == 0 ? std::to_string(sentences() * beam_) + " and none" : "as many of both"));
         for (const std::int32_t token : tokens)
             if (token < 0 || static_cast<std::size_t>(token) >= model_->target_vocab())
                 throw invalid_value(where() + "token " + std::to_string(token) + " is outside the vocabulary of " +
                                     std::to_string(model_->target_vocab()));
         for (std::size_t r = 0; r < parents.size(); ++r)
-            if (parents[r] >= rows_ || parents[r] / beam_ != parents[r / beam_ * beam_] / beam_)
+            if (parents[r] >= before || parents[r] / beam_ != parents[r / beam_ * beam_] / beam_)
                 throw invalid_value(where() + "row " + std::to_string(r) + " has parent " + std::to_string(parents[r]) +
-                                    ", expected a row below " + std::to_string(rows_) + " of its group's sentence");
+                                    ", expected a row below " + std::to_string(before) + " of its group's sentence");
         for (std::size_t g = 1; g < groups && !parents.empty(); ++g)
             if (parents[g * beam_] / beam_ <= parents[(g - 1) * beam_] / beam_)
                 throw invalid_value(where() + "sentences must keep their order, but row " + std::to_string(g * beam_) +
                                     " continues row " + std::to_string(parents[g * beam_]) + " after row " +
                                     std::to_string(parents[(g - 1) * beam_]));
-
-        constexpr std::size_t block = SelfAttentionCache<T>::segment_steps;
-        const std::size_t stride = (steps_ / block + 1) * block;
-        next_ancestors_.resize(std::max(next_ancestors_.size(), encoded_ * beam_ * stride));
-        next_lanes_.resize(groups);
-        for (std::size_t g = 0; g < groups; ++g) next_lanes_[g] = steps_ == 0 ? g : lanes_[parents[g * beam_] / beam_];
-        for (std::size_t r = 0; r < rows; ++r) {
-            std::uint32_t* to = next_ancestors_.data() + r * stride;
-            if (steps_ > 0) std::copy_n(ancestors_.data() + parents[r] * ancestor_stride_, steps_, to);
-            to[steps_] = static_cast<std::uint32_t>(r % beam_);
-        }
-        std::swap(ancestors_, next_ancestors_);
-        std::swap(lanes_, next_lanes_);
-        ancestor_stride_ = stride;
-        rows_ = rows;
     }
 
     const InferenceModel<T>* model_;
-    ThreadPool pool_;
-    Arena arena_;
-    SinusoidTable<T> encoder_positions_, decoder_positions_;
-    Ragged group_;
-    Memory memories_[3];
-    std::vector<SelfAttentionCache<T>> self_;
-    std::vector<CrossAttentionCache<T>> cross_;
-    std::size_t encoded_ = 0, beam_ = 0, steps_ = 0, rows_ = 0;
-    std::vector<std::size_t> lanes_, next_lanes_;            // the sentence of each group of rows
-    std::vector<std::uint32_t> ancestors_, next_ancestors_;  // rows x steps: the beam each step of a row comes from
-    std::size_t ancestor_stride_ = 0;
+    std::size_t beam_ = 0;
+    Decoder decoder_;
 };
 
 }  // namespace hat

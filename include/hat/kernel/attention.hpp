@@ -40,51 +40,53 @@ namespace detail {
 template <ExecutorPolicy E, class Body>
 void for_each_head(const E& executor, const AttentionShape& shape, std::size_t head_size, Body&& body) {
     const std::size_t n = shape.sentences();
-    std::vector<std::size_t> map(n + 1);
-    for (std::size_t i = 0; i < n; ++i) map[i + 1] = map[i] + shape.heads * shape.queries(i) * shape.keys(i);
-    const std::size_t average = n ? map[n] / n * head_size + 1 : 1;
+    const auto map_size = [&](std::size_t i) { return shape.queries(i) * shape.keys(i); };
+    const std::size_t average = n ? shape.map_size() / n * head_size + 1 : 1;
     parallel_rows(executor, n, average / 8, [&](std::size_t first, std::size_t last) {
+        std::size_t map = 0;
+        for (std::size_t i = 0; i < first; ++i) map += shape.heads * map_size(i);
         for (std::size_t i = first; i < last; ++i)
-            for (std::size_t h = 0; h < shape.heads; ++h) {
-                const std::size_t tq = shape.queries(i), tk = shape.keys(i);
-                body(i, h, tq, tk, map[i] + h * tq * tk);
-            }
+            for (std::size_t h = 0; h < shape.heads; ++h, map += map_size(i))
+                body(i, h, shape.queries(i), shape.keys(i), map);
     });
 }
 
 /// c[m x n] = a b for a small product on one thread; b(k, n) = right[k * k_step + n * n_step].
-template <class T>
-void small_multiply(std::size_t m, std::size_t n, std::size_t k, const T* a, std::size_t a_row, std::size_t a_col,
-                    const T* right, std::size_t k_step, std::size_t n_step, T* c, std::size_t c_row) {
+template <class T, ExecutorPolicy E>
+void small_multiply(const E& executor, std::size_t m, std::size_t n, std::size_t k, const T* a, std::size_t a_row,
+                    std::size_t a_col, const T* right, std::size_t k_step, std::size_t n_step, T* c,
+                    std::size_t c_row) {
     constexpr std::size_t w = tile_columns<T>;
     const std::size_t panels = (n + w - 1) / w;
     if (n_step == 1 && n % w == 0) {  // in panels as it stands
-        multiply_panels<T>(m, k, a, a_row, a_col, {right, n, k, k_step, w}, 0, panels, c, c_row, {});
+        multiply_panels<T>(m, a, a_row, a_col, Panels<T>{right, n, k, k_step, w}, 0, panels, c, c_row, {});
         return;
     }
-    T* packed = thread_scratch<T>(2, Panels<T>::elements(n, k));
+    T* packed = scratch<T>(executor, 2, Panels<T>::elements(n, k));
     for (std::size_t p = 0; p < panels; ++p) pack_panel<T>(right, k_step, n_step, n, k, p, packed + p * k * w);
-    multiply_panels<T>(m, k, a, a_row, a_col, {packed, n, k}, 0, panels, c, c_row, {});
+    multiply_panels<T>(m, a, a_row, a_col, Panels<T>{packed, n, k}, 0, panels, c, c_row, {});
 }
 
 }  // namespace detail
 
-/// out = softmax(q k^T) v. `map` keeps the probabilities before dropout, for the backward pass (shape.map_size()).
-template <class T, ExecutorPolicy E>
-void attention(const E& executor, const AttentionShape& shape, View<const T> q, View<const T> k, View<const T> v,
-               T* map, const Dropout& dropout, View<T> out) {
+/// out = softmax(q k^T) v. `map` keeps the probabilities before dropout, for the backward pass (shape.map_size());
+/// null: they are not kept, and there is no dropout.
+template <class T, ExecutorPolicy E, ViewOf<T> Q, ViewOf<T> K, ViewOf<T> O>
+void attention(const E& executor, const AttentionShape& shape, const Q& q, const K& k, const K& v, T* map,
+               const Dropout& dropout, const O& out) {
     const std::size_t hs = q.cols / shape.heads;
     detail::for_each_head(executor, shape, hs,
                           [&](std::size_t i, std::size_t h, std::size_t tq, std::size_t tk, std::size_t at) {
                               const T* qh = q.row(shape.query[i]) + h * hs;
                               const T* kh = k.row(shape.key[i]) + h * hs;
                               const T* vh = v.row(shape.key[i]) + h * hs;
-                              T* p = map + at;
-                              detail::small_multiply<T>(tq, tk, hs, qh, q.stride, 1, kh, 1, k.stride, p, tk);
+                              const std::size_t row = map ? tk : row_stride<T>(tk);
+                              T* p = map ? map + at : detail::scratch<T>(executor, 3, tq * row);
+                              detail::small_multiply<T>(executor, tq, tk, hs, qh, q.stride, 1, kh, 1, k.stride, p, row);
                               for (std::size_t t = 0; t < tq; ++t) {
                                   const std::size_t seen = shape.causal ? t + 1 : tk;
-                                  softmax_row(p + t * tk, seen);
-                                  std::fill(p + t * tk + seen, p + (t + 1) * tk, T(0));
+                                  softmax_row(p + t * row, seen);
+                                  std::fill(p + t * row + seen, p + t * row + tk, T(0));
                               }
                               const T* used = p;
                               if (dropout.active()) {
@@ -93,7 +95,7 @@ void attention(const E& executor, const AttentionShape& shape, View<const T> q, 
                                   dropout.apply(dropped, tq * tk, static_cast<std::uint32_t>(at));
                                   used = dropped;
                               }
-                              detail::small_multiply<T>(tq, hs, tk, used, tk, 1, vh, v.stride, 1,
+                              detail::small_multiply<T>(executor, tq, hs, tk, used, row, 1, vh, v.stride, 1,
                                                         out.row(shape.query[i]) + h * hs, out.stride);
                           });
 }
@@ -113,16 +115,19 @@ void attention_backward(const E& executor, const AttentionShape& shape, View<con
             T* dp = detail::thread_scratch<T>(4, tq * tk);
             std::copy_n(p, tq * tk, dropped);
             if (dropout.active()) dropout.apply(dropped, tq * tk, static_cast<std::uint32_t>(at));
-            detail::small_multiply<T>(tk, hs, tq, dropped, 1, tk, d, dout.stride, 1, dv.row(k0) + c, dv.stride);
-            detail::small_multiply<T>(tq, tk, hs, d, dout.stride, 1, v.row(k0) + c, 1, v.stride, dp, tk);
+            detail::small_multiply<T>(executor, tk, hs, tq, dropped, 1, tk, d, dout.stride, 1, dv.row(k0) + c,
+                                      dv.stride);
+            detail::small_multiply<T>(executor, tq, tk, hs, d, dout.stride, 1, v.row(k0) + c, 1, v.stride, dp, tk);
             if (dropout.active()) dropout.apply(dp, tq * tk, static_cast<std::uint32_t>(at));
             for (std::size_t t = 0; t < tq; ++t) {
                 const std::size_t seen = shape.causal ? t + 1 : tk;
                 softmax_row_backward(p + t * tk, dp + t * tk, seen);
                 std::fill(dp + t * tk + seen, dp + (t + 1) * tk, T(0));
             }
-            detail::small_multiply<T>(tq, hs, tk, dp, tk, 1, k.row(k0) + c, k.stride, 1, dq.row(q0) + c, dq.stride);
-            detail::small_multiply<T>(tk, hs, tq, dp, 1, tk, q.row(q0) + c, q.stride, 1, dk.row(k0) + c, dk.stride);
+            detail::small_multiply<T>(executor, tq, hs, tk, dp, tk, 1, k.row(k0) + c, k.stride, 1, dq.row(q0) + c,
+                                      dq.stride);
+            detail::small_multiply<T>(executor, tk, hs, tq, dp, 1, tk, q.row(q0) + c, q.stride, 1, dk.row(k0) + c,
+                                      dk.stride);
         });
 }
 

@@ -2,6 +2,7 @@
 /// \file
 /// Token embeddings and sinusoidal positions.
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -22,34 +23,43 @@ template <class T>
 class SinusoidTable {
 public:
     SinusoidTable() = default;
-    /// Rows of `super_width` numbers; a narrower network reads the first ones of a row.
-    explicit SinusoidTable(std::size_t super_width) : width_(super_width) { reserve(64); }
+    /// Rows of `super_width` numbers, of which the first `width` are kept; the table grows as asked.
+    SinusoidTable(std::size_t super_width, std::size_t width) : super_width_(super_width), width_(width) {}
+    /// The same for a network as wide as the SuperTransformer.
+    explicit SinusoidTable(std::size_t super_width) : SinusoidTable(super_width, super_width) {}
+    /// A table in memory of the caller's: at most `rows` x `width` numbers.
+    SinusoidTable(std::size_t super_width, std::size_t width, T* memory, std::size_t rows)
+        : super_width_(super_width), width_(width), capacity_(rows), data_(memory) {}
 
     /// Makes sure that sentences of `length` tokens are covered. Not thread safe.
     void reserve(std::size_t length) {
-        if (length <= rows_) return;
-        rows_ = std::max(length, 2 * rows_);
-        table_.reset(rows_ * width_);
-        const std::size_t half = width_ / 2;
-        for (std::size_t r = 0; r < rows_; ++r) {
-            T* row = table_.data() + r * width_;
-            if (width_ % 2) row[width_ - 1] = T(0);
-            for (std::size_t k = 0; k < half; ++k) {
-                const double frequency =
-                    half > 1 ? std::exp(-static_cast<double>(k) * std::log(10000.0) / static_cast<double>(half - 1))
-                             : 1.0;
-                const double angle = static_cast<double>(r + 2) * frequency;
-                row[k] = static_cast<T>(std::sin(angle));
-                row[half + k] = static_cast<T>(std::cos(angle));
-            }
+        if (length > capacity_) {
+            capacity_ = std::max({length, 2 * capacity_, std::size_t{64}});
+            table_.reset(capacity_ * width_);
+            data_ = table_.data();
+            rows_ = 0;
         }
+        for (; rows_ < length; ++rows_) fill(rows_, data_ + rows_ * width_);
     }
     /// The row of the n-th token of a sentence, n from 0 and below what was reserved.
-    const T* position(std::size_t n) const { return table_.data() + n * width_; }
+    const T* position(std::size_t n) const { return data_ + n * width_; }
 
 private:
-    std::size_t width_ = 0, rows_ = 0;
+    void fill(std::size_t r, T* row) const {
+        const std::size_t half = super_width_ / 2;
+        for (std::size_t c = 0; c < width_; ++c) {
+            const std::size_t k = c < half ? c : c - half;
+            const double frequency =
+                half > 1 ? std::exp(-static_cast<double>(k) * std::log(10000.0) / static_cast<double>(half - 1)) : 1.0;
+            const double angle = static_cast<double>(r + 2) * frequency;
+            row[c] = c < half ? static_cast<T>(std::sin(angle)) : static_cast<T>(std::cos(angle));
+            if (c >= 2 * half) row[c] = T(0);
+        }
+    }
+
+    std::size_t super_width_ = 0, width_ = 0, rows_ = 0, capacity_ = 0;
     AlignedBuffer<T> table_;
+    T* data_ = nullptr;
 };
 
 /// The vectors of a vocabulary: rows as they are, or the packed weights of an output layer that shares them.
@@ -65,7 +75,7 @@ public:
     const T* vector(std::size_t token, std::size_t n, T* out) const {
         if (rows_.data) return rows_.row(token);
         constexpr std::size_t w = tile_columns<T>;
-        const T* from = panels_.data + token / w * panels_.panel + token % w;
+        const T* from = panels_.at(token / w) + token % w;
         for (std::size_t k = 0; k < n; ++k) out[k] = from[k * panels_.step];
         return out;
     }
@@ -77,8 +87,8 @@ private:
 
 namespace detail {
 /// One embedded token: scale * row + position.
-template <class T>
-void embed_token(const T* row, T scale, const T* position, T* out, std::size_t n) {
+template <class T, Extent N>
+void embed_token(const T* row, T scale, const T* position, T* out, N n) {
     const auto s = simd::splat(scale);
     simd::for_each_vector<T>(n, [&](auto load, auto store) { store(out, simd::fma<T>(s, load(row), load(position))); });
 }

@@ -33,20 +33,41 @@ inline constexpr std::size_t tile_rows = simd::registers == 32 ? 14 : 6;
 
 /// The right operand of a product, K x N, in panels of w = tile_columns<T> columns: element (k, n) lies at
 /// data[(n / w) * panel + k * step + n % w]; missing columns of the last panel are zero. Packed panels are dense; a
-/// plain matrix whose width is a multiple of w is in panels as it stands (step = its stride, panel = w).
-template <class T>
+/// plain matrix whose width is a multiple of w is in panels as it stands (step = its stride, panel = w). Stored panels
+/// may be wider than w, so that memory packed for one instruction set serves them all: `share` of w columns then lie
+/// side by side in a stored panel of `step` = share * w columns.
+template <class T, Extent N = std::size_t, Extent K = std::size_t>
 struct Panels {
-    const T* data = nullptr;                  ///< element (0, 0)
-    std::size_t n = 0;                        ///< columns
-    std::size_t k = 0;                        ///< rows
-    std::size_t step = tile_columns<T>;       ///< elements from a row of a panel to the next
-    std::size_t panel = k * tile_columns<T>;  ///< elements from a panel to the next
+    const T* data = nullptr;                                            ///< element (0, 0)
+    [[no_unique_address]] N n{};                                        ///< columns
+    [[no_unique_address]] K k{};                                        ///< rows
+    std::size_t step = tile_columns<T>;                                 ///< elements from a row of a panel to the next
+    std::size_t panel = static_cast<std::size_t>(k) * tile_columns<T>;  ///< elements from a stored panel to the next
+    std::size_t share = 1;                                              ///< panels of w columns in a stored one
 
+    /// The first element of panel p.
+    const T* at(std::size_t p) const {
+        return share == 1 ? data + p * panel : data + p / share * panel + p % share * tile_columns<T>;
+    }
     /// Numbers that a packed K x N operand takes.
-    static std::size_t elements(std::size_t n, std::size_t k) {
+    static constexpr std::size_t elements(std::size_t n, std::size_t k) {
         return (n + tile_columns<T> - 1) / tile_columns<T> * tile_columns<T> * k;
     }
 };
+
+/// Columns of a panel in memory that is packed for every instruction set.
+inline constexpr std::size_t stored_columns = 32;
+
+/// Numbers of a K x N operand packed for every instruction set.
+constexpr std::size_t stored_elements(std::size_t n, std::size_t k) {
+    return (n + stored_columns - 1) / stored_columns * stored_columns * k;
+}
+/// An operand packed for every instruction set: stored_elements(n, k) numbers from `data`.
+template <class T, Extent N, Extent K>
+constexpr Panels<T, N, K> stored_panels(const T* data, N n, K k) {
+    static_assert(stored_columns % tile_columns<T> == 0);
+    return {data, n, k, stored_columns, static_cast<std::size_t>(k) * stored_columns, stored_columns / tile_columns<T>};
+}
 
 namespace detail {
 
@@ -75,15 +96,18 @@ void pack_panel(const T* b, std::size_t k_step, std::size_t n_step, std::size_t 
     }
 }
 
-/// R rows times P panels, k steps. `a` has strides (a_row, a_col); `b` is the first panel: its rows are `b_step`
-/// elements apart, the next one begins `panel` elements further. With `load`, the chains continue from c.
-template <std::size_t R, std::size_t P, class T>
-void tile(std::size_t k, const T* a, std::size_t a_row, std::size_t a_col, const T* b, std::size_t b_step,
-          std::size_t panel, T* c, std::size_t c_row, std::size_t columns, bool load, const Epilogue<T>* end) {
+/// R rows times P panels, k steps. `a` has strides (a_row, a_col); `b` holds the first element of each panel, whose
+/// rows are `b_step` elements apart. With `load`, the chains continue from c.
+template <std::size_t R, std::size_t P, class T, Extent K = std::size_t>
+void tile(K k, const T* a, std::size_t a_row, std::size_t a_col, const T* const* b, std::size_t b_step, T* c,
+          std::size_t c_row, std::size_t columns, bool load, const Epilogue<T>* end) {
     using V = simd::Vec<T>;
     constexpr std::size_t W = simd::width<T>, C = 2 * P;
     V acc[R][C];
-    const auto at = [&](std::size_t j) { return (j / 2) * panel + (j % 2) * W; };
+    const T* panel[P];
+#pragma GCC unroll 16
+    for (std::size_t p = 0; p < P; ++p) panel[p] = b[p];
+    const auto at = [&](std::size_t j) { return panel[j / 2] + (j % 2) * W; };
     const auto partial = [&](std::size_t j) -> std::size_t {  // valid numbers in vector j
         return columns <= j * W ? 0 : std::min(W, columns - j * W);
     };
@@ -114,14 +138,14 @@ void tile(std::size_t k, const T* a, std::size_t a_row, std::size_t a_col, const
         for (std::size_t i = 0; i < R; ++i)
 #pragma GCC unroll 16
             for (std::size_t j = 0; j < C; ++j) __builtin_prefetch(c + i * c_row + j * W, 1);
-    std::size_t step = 0;
-    for (std::size_t kk = 0; kk < k; ++kk, step += a_col, b += b_step) {
+    std::size_t step = 0, down = 0;
+    for (std::size_t kk = 0; kk < k; ++kk, step += a_col, down += b_step) {
         if constexpr (stream)
 #pragma GCC unroll 16
-            for (std::size_t j = 0; j < C; ++j) __builtin_prefetch(b + at(j) + ahead);
+            for (std::size_t j = 0; j < C; ++j) __builtin_prefetch(at(j) + down + ahead);
         V right[C];
 #pragma GCC unroll 16
-        for (std::size_t j = 0; j < C; ++j) right[j] = simd::load(b + at(j));
+        for (std::size_t j = 0; j < C; ++j) right[j] = simd::load(at(j) + down);
 #pragma GCC unroll 16
         for (std::size_t i = 0; i < R; ++i) {
             const V left = simd::splat(row[i][step]);
@@ -168,8 +192,8 @@ void tile(std::size_t k, const T* a, std::size_t a_row, std::size_t a_col, const
 
 /// tile<R, P> for R = 1 .. tile_rows, as a table. Few rows take several panels at once to fill the pipelines.
 template <class T>
-using Tile = void (*)(std::size_t, const T*, std::size_t, std::size_t, const T*, std::size_t, std::size_t, T*,
-                      std::size_t, std::size_t, bool, const Epilogue<T>*);
+using Tile = void (*)(std::size_t, const T*, std::size_t, std::size_t, const T* const*, std::size_t, T*, std::size_t,
+                      std::size_t, bool, const Epilogue<T>*);
 template <class T>
 inline constexpr std::array<Tile<T>, tile_rows<T>> tiles = []<std::size_t... I>(std::index_sequence<I...>) {
     return std::array<Tile<T>, sizeof...(I)>{&tile<I + 1, 1, T>...};
@@ -187,15 +211,30 @@ T* thread_scratch(std::size_t slot, std::size_t n) {
     return buffers[slot].data();
 }
 
+/// thread_scratch(), or memory that the executor has planned for the purpose.
+template <class T, ExecutorPolicy E>
+T* scratch(const E& executor, std::size_t slot, std::size_t n) {
+    if constexpr (requires { executor.template scratch<T>(slot, n); })
+        return executor.template scratch<T>(slot, n);
+    else
+        return thread_scratch<T>(slot, n);
+}
+
 /// Steps of k that a block of a product takes at once: a panel's part then stays in the second cache.
 inline constexpr std::size_t k_block = 512;
 
 /// c[m x n] (+)= a[m x k] b for panels [first_panel, last_panel), one thread. K is cut into blocks that reload the
 /// accumulators: the chains stay whole.
-template <class T>
-void multiply_panels(std::size_t m, std::size_t k, const T* a, std::size_t a_row, std::size_t a_col, const Panels<T>& b,
+template <class T, Extent M, Extent N, Extent K>
+void multiply_panels(M m, const T* a, std::size_t a_row, std::size_t a_col, const Panels<T, N, K>& b,
                      std::size_t first_panel, std::size_t last_panel, T* c, std::size_t c_row, const Epilogue<T>& end) {
     constexpr std::size_t w = tile_columns<T>;
+    const auto k = b.k;
+    const auto bias_at = [&](std::size_t p) {
+        Epilogue<T> here = end;
+        if (here.bias) here.bias += p * w;
+        return here;
+    };
     if (k == 0) {
         // an empty chain is zero
         for (std::size_t i = 0; i < m; ++i)
@@ -206,11 +245,31 @@ void multiply_panels(std::size_t m, std::size_t k, const T* a, std::size_t a_row
             }
         return;
     }
+    if constexpr (FixedExtent<M>)
+        if constexpr (M::value <= tile_rows<T>) {  // one tile whose sizes the compiler knows
+            constexpr std::size_t wide = M::value <= wide_rows<T> ? 4 : 1;
+            std::size_t p = first_panel;
+            for (; p + wide <= last_panel; p += wide) {
+                const T* right[wide];
+                for (std::size_t q = 0; q < wide; ++q) right[q] = b.at(p + q);
+                const Epilogue<T> here = bias_at(p);
+                tile<M::value, wide, T, K>(k, a, a_row, a_col, right, b.step, c + p * w, c_row,
+                                           std::min(wide * w, b.n - p * w), end.accumulate, &here);
+            }
+            for (; p < last_panel; ++p) {
+                const T* right[1] = {b.at(p)};
+                const Epilogue<T> here = bias_at(p);
+                tile<M::value, 1, T, K>(k, a, a_row, a_col, right, b.step, c + p * w, c_row, std::min(w, b.n - p * w),
+                                        end.accumulate, &here);
+            }
+            return;
+        }
     // a block of the left operand is copied where reading it in place would miss the cache: when it is read across
     // its rows, or when its rows lie a multiple of a page apart and fight for the same cache sets
     const bool across = a_row == 1 && m > tile_rows<T>;
     const bool colliding = a_col == 1 && m > 2 * tile_rows<T> && a_row * sizeof(T) % 4096 == 0;
-    const std::size_t block = m <= tile_rows<T> ? k : k_block;  // one tile of rows reads b once: nothing to keep
+    const std::size_t block =
+        m <= tile_rows<T> ? std::size_t{k} : k_block;  // one tile of rows reads b once: nothing to keep
     for (std::size_t k0 = 0; k0 < k; k0 += block) {
         const std::size_t steps = std::min(block, k - k0);
         const bool last = k0 + steps == k, load = k0 > 0 || end.accumulate;
@@ -228,27 +287,28 @@ void multiply_panels(std::size_t m, std::size_t k, const T* a, std::size_t a_row
         }
         for (std::size_t p = first_panel; p < last_panel;) {
             const std::size_t columns = std::min(w, b.n - p * w);
-            const T* right = b.data + p * b.panel + k0 * b.step;
-            Epilogue<T> here = end;
-            if (here.bias) here.bias += p * w;
+            const Epilogue<T> here = bias_at(p);
             if (m <= wide_rows<T> && last_panel - p >= 4) {
                 const std::size_t wide = std::min(4 * w, b.n - p * w);
+                const T* right[4];
+                for (std::size_t q = 0; q < 4; ++q) right[q] = b.at(p + q) + k0 * b.step;
                 if (m == 1)
-                    tile<1, 4, T>(steps, left, left_row, left_col, right, b.step, b.panel, c + p * w, c_row, wide, load,
+                    tile<1, 4, T>(steps, left, left_row, left_col, right, b.step, c + p * w, c_row, wide, load,
                                   last ? &here : nullptr);
                 else if constexpr (wide_rows<T> >= 2)
-                    tile<2, 4, T>(steps, left, left_row, left_col, right, b.step, b.panel, c + p * w, c_row, wide, load,
+                    tile<2, 4, T>(steps, left, left_row, left_col, right, b.step, c + p * w, c_row, wide, load,
                                   last ? &here : nullptr);
                 p += 4;
                 continue;
             }
+            const T* right[1] = {b.at(p) + k0 * b.step};
             // rows are spread evenly over the tiles: 16 rows are 8 + 8, not 14 + 2
             const std::size_t count = (m + tile_rows<T> - 1) / tile_rows<T>;
             std::size_t i = 0;
             for (std::size_t t = 0; t < count; ++t) {
                 const std::size_t rows = m / count + (t < m % count ? 1 : 0);
-                tiles<T>[rows - 1](steps, left + i * left_row, left_row, left_col, right, b.step, b.panel,
-                                   c + i * c_row + p * w, c_row, columns, load, last ? &here : nullptr);
+                tiles<T>[rows - 1](steps, left + i * left_row, left_row, left_col, right, b.step, c + i * c_row + p * w,
+                                   c_row, columns, load, last ? &here : nullptr);
                 i += rows;
             }
             ++p;
@@ -293,10 +353,16 @@ Panels<T> pack_plain(const E& executor, View<const T> matrix, T* out) {
 }
 
 /// c[M x N] = a[M x K] b[K x N], b packed before.
-template <class T, ExecutorPolicy E>
-void multiply(const E& executor, View<const T> a, const Panels<T>& b, View<T> c, const Epilogue<T>& end = {}) {
-    const std::size_t m = a.rows, k = a.cols, panels = (b.n + tile_columns<T> - 1) / tile_columns<T>;
+template <class T, ExecutorPolicy E, ViewOf<T> A, Extent N, Extent K, ViewOf<T> C>
+void multiply(const E& executor, const A& a, const Panels<T, N, K>& b, const C& c, const Epilogue<T>& end = {}) {
+    const auto all = a.rows;
+    const std::size_t m = all, k = b.k, panels = (b.n + tile_columns<T> - 1) / tile_columns<T>;
     if (m == 0 || b.n == 0) return;
+    if constexpr (std::same_as<E, Serial>)
+        if (m <= tile_rows<T>) {
+            detail::multiply_panels<T>(all, a.row(0), a.stride, 1, b, 0, panels, c.row(0), c.stride, end);
+            return;
+        }
     // pieces: blocks of rows and of panels; with few rows, panels worth about 2M multiply-adds
     const std::size_t row_block = tile_rows<T> * (m < 1024 ? 4 : 8), row_blocks = (m + row_block - 1) / row_block;
     std::size_t group = 16;
@@ -307,8 +373,8 @@ void multiply(const E& executor, View<const T> a, const Panels<T>& b, View<T> c,
     const std::size_t groups = (panels + group - 1) / group;
     const auto piece = [&](std::size_t i) {
         const std::size_t r = i / groups * row_block, p = i % groups * group, rows = std::min(row_block, m - r);
-        detail::multiply_panels<T>(rows, k, a.row(r), a.stride, 1, b, p, std::min(panels, p + group), c.row(r),
-                                   c.stride, end);
+        detail::multiply_panels<T>(rows, a.row(r), a.stride, 1, b, p, std::min(panels, p + group), c.row(r), c.stride,
+                                   end);
     };
     if (row_blocks * groups == 1)
         piece(0);
@@ -329,7 +395,7 @@ void multiply_transposed(const E& executor, View<const T> a, View<const T> b, Vi
         const Panels<T> right = pack_plain<T>(executor, b.rows_at(k0, steps), packed);
         executor(row_blocks, [&](std::size_t i) {
             const std::size_t r = i * row_block, rows = std::min(row_block, m - r);
-            detail::multiply_panels<T>(rows, steps, a.row(k0) + r, 1, a.stride, right, 0, panels, c.row(r), c.stride,
+            detail::multiply_panels<T>(rows, a.row(k0) + r, 1, a.stride, right, 0, panels, c.row(r), c.stride,
                                        {.accumulate = true});
         });
     }

@@ -23,18 +23,18 @@ struct Norm {
 };
 
 namespace detail {
-template <class T>
-void norm_row(const T* x, const Norm<T>& norm, T* y, std::size_t n, T* mean_out, T* rstd_out) {
+template <class T, Extent N>
+void norm_row(const T* x, const Norm<T>& norm, T* y, N n, T* mean_out, T* rstd_out) {
     auto sum = simd::zero<T>();
     simd::for_each_vector<T>(n, [&](auto load, auto) { sum = sum + load(x); });
-    const T mean = simd::sum<T>(sum) / static_cast<T>(n);
+    const T mean = simd::sum<T>(sum) / static_cast<T>(std::size_t{n});
     const auto m = simd::splat(mean);
     auto square = simd::zero<T>();
     simd::for_each_vector<T>(n, [&](auto load, auto) {
         const auto d = load(x, mean) - m;
         square = simd::fma<T>(d, d, square);
     });
-    const T variance = simd::sum<T>(square) / static_cast<T>(n);
+    const T variance = simd::sum<T>(square) / static_cast<T>(std::size_t{n});
     const T rstd = T(1) / std::sqrt(variance + static_cast<T>(layer_norm_epsilon));
     const auto r = simd::splat(rstd);
     simd::for_each_vector<T>(n, [&](auto load, auto store) {
@@ -46,8 +46,8 @@ void norm_row(const T* x, const Norm<T>& norm, T* y, std::size_t n, T* mean_out,
 
 /// y = (x - mean) / sqrt(variance + eps) * weight + bias per row; biased variance. `mean` and `rstd` (one number a row,
 /// for the backward pass) may be null.
-template <class T, ExecutorPolicy E>
-void layer_norm(const E& executor, View<const T> x, const Norm<T>& norm, View<T> y, T* mean, T* rstd) {
+template <class T, ExecutorPolicy E, ViewOf<T> X, ViewOf<T> Y>
+void layer_norm(const E& executor, const X& x, const Norm<T>& norm, const Y& y, T* mean, T* rstd) {
     parallel_rows(executor, x.rows, 4 * x.cols, [&](std::size_t first, std::size_t last) {
         for (std::size_t r = first; r < last; ++r)
             detail::norm_row(x.row(r), norm, y.row(r), x.cols, mean ? mean + r : nullptr, rstd ? rstd + r : nullptr);
@@ -55,8 +55,8 @@ void layer_norm(const E& executor, View<const T> x, const Norm<T>& norm, View<T>
 }
 
 /// sum = residual + dropout(branch); branch and sum may be the same memory.
-template <class T, ExecutorPolicy E>
-void add_residual(const E& executor, View<const T> residual, View<T> branch, const Dropout& dropout, View<T> sum) {
+template <class T, ExecutorPolicy E, ViewOf<T> R, ViewOf<T> B, ViewOf<T> S>
+void add_residual(const E& executor, const R& residual, const B& branch, const Dropout& dropout, const S& sum) {
     parallel_rows(executor, sum.rows, 4 * sum.cols, [&](std::size_t first, std::size_t last) {
         for (std::size_t r = first; r < last; ++r) {
             T* b = branch.row(r);

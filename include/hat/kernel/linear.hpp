@@ -33,6 +33,17 @@ struct PackedLinear {
     std::size_t outputs() const { return weight.panels().n; }
 };
 
+/// Weights packed for every instruction set, in memory that is owned elsewhere (a mapped file, say).
+template <class T, Extent N = std::size_t, Extent K = std::size_t>
+struct StoredLinear {
+    using value_type = T;     ///< of inputs and outputs
+    Panels<T, N, K> weight;   ///< K x N, see stored_panels()
+    const T* bias = nullptr;  ///< N numbers; null: none
+
+    /// N.
+    constexpr N outputs() const { return weight.n; }
+};
+
 /// What is applied to a linear layer's output, after its bias.
 template <class T>
 struct Activation {
@@ -41,16 +52,21 @@ struct Activation {
 };
 
 /// y[M x N] = scale * relu(x[M x K] w^T + bias)
-template <class T, ExecutorPolicy E>
-void linear(const E& executor, View<const T> x, const Linear<T>& layer, View<T> y, Activation<T> end = {}) {
+template <class T, ExecutorPolicy E, ViewOf<T> X, ViewOf<T> Y>
+void linear(const E& executor, const X& x, const Linear<T>& layer, const Y& y, Activation<T> end = {}) {
     T* panels = detail::thread_scratch<T>(0, Panels<T>::elements(layer.weight.rows, layer.weight.cols));
     multiply<T>(executor, x, pack_transposed<T>(executor, layer.weight, panels), y,
                 {.bias = layer.bias, .relu = end.relu, .scale = end.scale});
 }
 /// The same from packed weights, to the bit.
-template <class T, ExecutorPolicy E>
-void linear(const E& executor, View<const T> x, const PackedLinear<T>& layer, View<T> y, Activation<T> end = {}) {
+template <class T, ExecutorPolicy E, ViewOf<T> X, ViewOf<T> Y>
+void linear(const E& executor, const X& x, const PackedLinear<T>& layer, const Y& y, Activation<T> end = {}) {
     multiply<T>(executor, x, layer.weight.panels(), y, {.bias = layer.bias, .relu = end.relu, .scale = end.scale});
+}
+/// The same from stored weights, to the bit.
+template <class T, ExecutorPolicy E, ViewOf<T> X, Extent N, Extent K, ViewOf<T> Y>
+void linear(const E& executor, const X& x, const StoredLinear<T, N, K>& layer, const Y& y, Activation<T> end = {}) {
+    multiply<T>(executor, x, layer.weight, y, {.bias = layer.bias, .relu = end.relu, .scale = end.scale});
 }
 
 /// dx[M x K] (+)= dy[M x N] w

@@ -3,6 +3,7 @@
 /// Cutting rows into pieces of a size that depends on the problem alone, never on the number of threads.
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <hat/core/executor.hpp>
 
@@ -12,6 +13,10 @@ namespace hat {
 /// a piece is worth about 32k of them, so small problems stay on the calling thread.
 template <ExecutorPolicy E, class Body>
 void parallel_rows(const E& executor, std::size_t rows, std::size_t cost, Body&& body) {
+    if constexpr (std::same_as<E, Serial>) {  // pieces change no result
+        if (rows) body(std::size_t{0}, rows);
+        return;
+    }
     const std::size_t piece = std::max<std::size_t>(1, 32768 / std::max<std::size_t>(1, cost));
     const std::size_t pieces = (rows + piece - 1) / piece;
     if (pieces <= 1) {

@@ -238,8 +238,9 @@ inline void transpose(const T* in, std::size_t stride, std::size_t rows, std::si
 
 /// Calls body(i, load, store) over [0, n) in vectors; the last, partial one reads and writes through masks, so that
 /// tails go through the same instructions as everything else. `load(p)` and `store(p, v)` take base pointers.
-template <class T, class Body>
-inline void for_each_vector(std::size_t n, Body&& body) {
+template <class T, class N, class Body>
+inline void for_each_vector(N count, Body&& body) {
+    const std::size_t n = count;
     std::size_t i = 0;
     for (; i + width<T> <= n; i += width<T>)
         body([i](const T* p, T = T(0)) { return load(p + i); }, [i](T* p, const Vec<T>& v) { store(p + i, v); });

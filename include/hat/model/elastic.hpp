@@ -107,11 +107,10 @@ inline std::size_t longest(const Ragged& sentences) {
 }
 }  // namespace detail
 
-/// Runs the encoder. `layer(i)` gives layer i with Linear or PackedLinear weights. Activations live in the arena.
-template <class T, class LayerOf>
-EncoderPass<T> run_encoder(const LayerContext& c, const SubTransformerView<T>& sub, LayerOf&& layer,
-                           const EmbeddingTable<T>& embedding, SinusoidTable<T>& positions, const Ragged& source,
-                           const LossOptions& options) {
+/// Runs the encoder. Activations live in the arena.
+template <class T>
+EncoderPass<T> run_encoder(const LayerContext& c, const SubTransformerView<T>& sub, SinusoidTable<T>& positions,
+                           const Ragged& source, const LossOptions& options) {
     const auto& config = sub.config();
     detail::check_tokens(source, config.source_vocab, "source");
     positions.reserve(detail::longest(source));
@@ -120,10 +119,10 @@ EncoderPass<T> run_encoder(const LayerContext& c, const SubTransformerView<T>& s
     EncoderPass<T> pass;
     pass.embedding_dropout = plan.embedding();
     View<T> x = c.arena.matrix<T>(source.tokens.size(), sub.encoder_width());
-    embed<T>(c.pool, embedding, sub.encoder_scale(), positions, source, x);
+    embed<T>(c.pool, sub.encoder_embedding(), sub.encoder_scale(), positions, source, x);
     apply_dropout<T>(c.pool, x, pass.embedding_dropout);
     for (std::size_t i = 0; i < sub.encoder_layers(); ++i) {
-        const auto& w = layer(i);
+        const auto w = sub.encoder(i);
         typename EncoderPass<T>::Layer p;
         p.self.block = {.pre_norm = config.encoder_pre_norm, .norm = w.self_norm, .dropout = plan.residual(i, 1)};
         p.self.map_dropout = plan.map(i, 2);
@@ -245,9 +244,7 @@ private:
     LayerContext context() { return {pool_, arena_}; }
 
     EncoderPass<T> encode(const SubTransformerView<T>& sub, const Batch& batch, const LossOptions& options) {
-        return run_encoder<T>(
-            context(), sub, [&](std::size_t i) { return sub.encoder(i); }, sub.encoder_embedding(), encoder_positions_,
-            batch.source, options);
+        return run_encoder<T>(context(), sub, encoder_positions_, batch.source, options);
     }
 
     DecoderPass decode(const SubTransformerView<T>& sub, const Batch& batch, const EncoderPass<T>& encoder,

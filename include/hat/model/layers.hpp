@@ -1,7 +1,7 @@
 #pragma once
 /// \file
-/// The layers of a Transformer, forward and backward. Written once: training runs them on leading blocks of the
-/// SuperTransformer's weights (`Linear`), inference on weights packed once (`PackedLinear`).
+/// The layers of a Transformer as training runs them, forward and backward, on leading blocks of the SuperTransformer's
+/// weights. What inference runs is in model/inference_layers.hpp: the same kernels, nothing kept.
 
 #include <cmath>
 #include <cstddef>
@@ -11,46 +11,10 @@
 #include <hat/kernel/dropout.hpp>
 #include <hat/kernel/layer_norm.hpp>
 #include <hat/kernel/linear.hpp>
+#include <hat/model/inference_layers.hpp>
 #include <hat/model/weights.hpp>
 
 namespace hat {
-
-/// The four projections of an attention; L is Linear<T> or PackedLinear<T>.
-template <class L>
-struct AttentionWeights {
-    L q;    ///< queries
-    L k;    ///< keys
-    L v;    ///< values
-    L out;  ///< output
-};
-/// The two projections of a feed-forward block.
-template <class L>
-struct FeedForwardWeights {
-    L fc1;  ///< to the FFN width
-    L fc2;  ///< and back
-};
-/// One encoder layer; L is Linear<T> or PackedLinear<T>.
-template <class T, class L>
-struct EncoderLayer {
-    AttentionWeights<L> self;   ///< self-attention
-    Norm<T> self_norm;          ///< of the self-attention block
-    FeedForwardWeights<L> ffn;  ///< feed-forward block
-    Norm<T> final_norm;         ///< of the feed-forward block
-    std::size_t heads = 1;      ///< of self-attention
-};
-/// One decoder layer; L is Linear<T> or PackedLinear<T>.
-template <class T, class L>
-struct DecoderLayer {
-    AttentionWeights<L> self;     ///< self-attention
-    AttentionWeights<L> cross;    ///< encoder-decoder attention
-    Norm<T> self_norm;            ///< of the self-attention block
-    Norm<T> cross_norm;           ///< of the encoder-decoder attention block
-    FeedForwardWeights<L> ffn;    ///< feed-forward block
-    Norm<T> final_norm;           ///< of the feed-forward block
-    std::size_t self_heads = 1;   ///< of self-attention
-    std::size_t cross_heads = 1;  ///< of encoder-decoder attention
-    std::size_t span = 1;         ///< encoder layers attended to, from the last one
-};
 
 /// A SubTransformer's view of the weights: leading rows and columns of every matrix (semantics, section 1).
 template <class T>
@@ -275,8 +239,7 @@ struct FeedForwardPass {
     View<T> hidden;              ///< relu(fc1(in)), dropped
 
     /// The block's output, in the context's arena; x must stay alive until backward().
-    template <class L>
-    View<T> forward(const LayerContext& c, const FeedForwardWeights<L>& w, View<const T> x) {
+    View<T> forward(const LayerContext& c, const FeedForwardWeights<Linear<T>>& w, View<const T> x) {
         in = block.begin(c, x);
         hidden = c.arena.matrix<T>(x.rows, w.fc1.outputs());
         linear<T>(c.pool, in, w.fc1, hidden, {.relu = true});
@@ -329,8 +292,7 @@ struct AttentionPass {
     T* map = nullptr;        ///< attention weights, head by head and sentence by sentence
 
     /// `cross_memory` is null for self-attention.
-    template <class L>
-    View<T> forward(const LayerContext& c, const AttentionWeights<L>& w, View<const T> x,
+    View<T> forward(const LayerContext& c, const AttentionWeights<Linear<T>>& w, View<const T> x,
                     const View<const T>* cross_memory) {
         in = block.begin(c, x);
         memory = cross_memory ? *cross_memory : in;
