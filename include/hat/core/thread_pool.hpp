@@ -96,15 +96,35 @@ private:
                 function = call;
                 argument = body;
                 next.store(0, std::memory_order_relaxed);
-                active.store(workers.size(), std::memory_order_relaxed);
+                open = true;
                 failure = nullptr;
                 generation.fetch_add(1, std::memory_order_release);
             }
             if (sleeping.load(std::memory_order_acquire) != 0) wake.notify_all();
             drain();
-            for (int spin = 0; active.load(std::memory_order_acquire) != 0;)
-                if (++spin > 2000) std::this_thread::yield();
+            {
+                std::lock_guard lock(mutex);
+                open = false;  // nothing is left: a worker that the system has not let run yet need not be waited for
+            }
+            if (!wait_briefly([&] { return active.load(std::memory_order_acquire) == 0; })) {
+                std::unique_lock lock(mutex);
+                idle.wait(lock, [&] { return active.load(std::memory_order_acquire) == 0; });
+            }
             if (failure) std::rethrow_exception(failure);
+        }
+        // True if `ready` came true soon. Looks at once and often, then lets others have the processor between two
+        // looks: on a machine with more work than processors they may be those that are waited for.
+        template <class Ready>
+        static bool wait_briefly(const Ready& ready) {
+            for (int look = 0; look < 1000; ++look) {
+                if (ready()) return true;
+                pause();
+            }
+            for (int look = 0; look < 1000; ++look) {
+                if (ready()) return true;
+                std::this_thread::yield();
+            }
+            return false;
         }
         void drain() {
             inside() = true;
@@ -120,22 +140,24 @@ private:
         }
         void work() {
             std::size_t seen = 0;
+            const auto called = [&] { return generation.load(std::memory_order_acquire) != seen; };
             for (;;) {
-                int spin = 0;
-                while (generation.load(std::memory_order_acquire) == seen && ++spin < 20000) pause();
-                if (generation.load(std::memory_order_acquire) == seen) {
+                if (!wait_briefly(called)) {
                     std::unique_lock lock(mutex);
                     sleeping.fetch_add(1, std::memory_order_release);
-                    wake.wait(lock, [&] { return generation.load(std::memory_order_acquire) != seen; });
+                    wake.wait(lock, called);
                     sleeping.fetch_sub(1, std::memory_order_release);
                 }
                 {
                     std::lock_guard lock(mutex);
                     seen = generation.load(std::memory_order_acquire);
                     if (stop) return;
+                    if (!open) continue;
+                    active.fetch_add(1, std::memory_order_relaxed);
                 }
                 drain();
-                active.fetch_sub(1, std::memory_order_release);
+                std::lock_guard lock(mutex);
+                if (active.fetch_sub(1, std::memory_order_release) == 1) idle.notify_one();
             }
         }
         static void pause() {
@@ -145,13 +167,14 @@ private:
         }
 
         std::mutex user, mutex;
-        std::condition_variable wake;
+        std::condition_variable wake, idle;
+        // active: workers that are inside the present call; open: more of them may join it
         std::atomic<std::size_t> generation{0}, next{0}, active{0}, sleeping{0};
         std::size_t count = 0;
         void (*function)(void*, std::size_t) = nullptr;
         void* argument = nullptr;
         std::exception_ptr failure;
-        bool stop = false;
+        bool open = false, stop = false;
         std::vector<std::thread> workers;
     };
 
