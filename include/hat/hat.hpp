@@ -44,6 +44,9 @@
 #include <hat/model/elastic.hpp>
 #include <hat/model/extract.hpp>
 #include <hat/model/layers.hpp>
+#include <hat/model/static.hpp>
+#include <hat/model/store.hpp>
+#include <hat/model/stored.hpp>
 #include <hat/model/weights.hpp>
 
 #include <hat/train/adam.hpp>
@@ -55,6 +58,7 @@
 #include <hat/decode/beam.hpp>
 #include <hat/decode/beam_search.hpp>
 #include <hat/decode/inference.hpp>
+#include <hat/decode/static_transformer.hpp>
 #include <hat/decode/timed.hpp>
 
 #include <hat/text/bleu.hpp>

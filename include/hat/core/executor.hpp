@@ -4,6 +4,7 @@
 /// written by index, and every sum has one order.
 
 #include <cstddef>
+#include <type_traits>
 
 namespace hat {
 
@@ -25,5 +26,12 @@ struct Serial {
 };
 
 static_assert(ExecutorPolicy<Serial>);
+
+/// Whether the type says that only the caller works.
+template <class E>
+inline constexpr bool single_threaded = requires {
+    requires std::bool_constant<E::threads() == 1>::value;
+};
+static_assert(single_threaded<Serial>);
 
 }  // namespace hat

@@ -89,6 +89,22 @@ std::size_t best_of_row(const T* x, std::size_t n, std::size_t k, const T* maxim
     return found;
 }
 
+/// A finished hypothesis: it ends with `last` after `step` tokens.
+template <class T>
+struct FinishedBeam {
+    std::size_t step;
+    Continuation<T> last;
+    double score;  ///< as it is reported
+};
+/// The rows fed in one step: their last token, the row before it and the score of the prefix.
+template <class T>
+struct BeamStep {
+    std::int32_t* tokens;
+    std::size_t* parents;
+    T* scores;
+    std::size_t rows;
+};
+
 /// The search over one batch that `decoder` has encoded; sentences with source lengths `offsets`[i + 1] - `offsets`[i].
 /// `memory` must not be reset while it lives.
 template <class Decoder, class Memory>
@@ -96,12 +112,7 @@ class BeamSearch {
 public:
     using T = typename Decoder::T;
 
-    /// A finished hypothesis: it ends with `last` after `step` tokens.
-    struct Finished {
-        std::size_t step;
-        Continuation<T> last;
-        double score;  ///< as it is reported
-    };
+    using Finished = FinishedBeam<T>;
     /// A row of logits with NaN or infinity.
     struct Failure {
         bool failed = false;
@@ -184,13 +195,7 @@ public:
     }
 
 private:
-    /// The rows fed in one step: their last token, the row before it and the score of the prefix.
-    struct Step {
-        std::int32_t* tokens;
-        std::size_t* parents;
-        T* scores;
-        std::size_t rows;
-    };
+    using Step = BeamStep<T>;
 
     /// A further step with room for every active row.
     void push_step() {

@@ -42,12 +42,17 @@ public:
 
     /// `net` must outlive it.
     IncrementalDecoder(const Net& net, E executor, Memories memories)
-        : net_(&net), executor_(std::move(executor)), m_(std::move(memories)), caches_(net.make_caches()) {}
+        : net_(&net),
+          executor_(std::move(executor)),
+          m_(std::move(memories)),
+          caches_(net.template make_caches<Beam>()) {}
 
     /// The network.
     const Net& net() const { return *net_; }
     /// Who works.
     const E& executor() const { return executor_; }
+    /// Where its numbers live.
+    const Memories& memories() const { return m_; }
 
     /// Runs the encoder on sentences of tokens within the vocabulary, none of them empty; sentence i has the tokens
     /// [offsets[i], offsets[i + 1]).
@@ -210,7 +215,7 @@ private:
     const Net* net_;
     [[no_unique_address]] E executor_;
     Memories m_;
-    typename Net::Caches caches_;
+    typename Net::template CachesFor<Beam> caches_;
     Outputs outputs_[3]{};
     std::size_t* offsets_[3]{};
     std::size_t encoded_ = 0, steps_ = 0, rows_ = 0;

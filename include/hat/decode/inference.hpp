@@ -35,6 +35,8 @@ public:
     using Decoder = DecoderLayer<T, PackedLinear<T>>;                         ///< one layer of the decoder
     using Cache = LayerCache<SelfAttentionCache<T>, CrossAttentionCache<T>>;  ///< of one decoder layer
     using Caches = std::vector<Cache>;                                        ///< of the decoder
+    template <Extent Beam>
+    using CachesFor = Caches;  ///< the same for any beam
 
     /// Packs a copy of the matrices and keeps a reference to the weights (embeddings, biases and norms are read from
     /// there): they must outlive the model. Throws shape_mismatch unless `arch` is a leading block of the weights.
@@ -94,8 +96,11 @@ public:
     std::size_t memory_layer(std::size_t j) const { return sub_.memory_layer(j); }
     /// Whether that memory is seen through the encoder's final norm.
     bool memory_normalized(std::size_t j) const { return sub_.memory_normalized(j); }
-    /// Empty caches.
-    Caches make_caches() const { return Caches(decoder_.size()); }
+    /// Empty caches for any beam.
+    template <Extent Beam>
+    Caches make_caches() const {
+        return Caches(decoder_.size());
+    }
     /// Calls f(layer) for every encoder layer.
     template <class F>
     void for_each_encoder(F&& f) const {

@@ -230,6 +230,7 @@ void multiply_panels(M m, const T* a, std::size_t a_row, std::size_t a_col, cons
                      std::size_t first_panel, std::size_t last_panel, T* c, std::size_t c_row, const Epilogue<T>& end) {
     constexpr std::size_t w = tile_columns<T>;
     const auto k = b.k;
+    const std::size_t n = b.n;
     const auto bias_at = [&](std::size_t p) {
         Epilogue<T> here = end;
         if (here.bias) here.bias += p * w;
@@ -238,7 +239,7 @@ void multiply_panels(M m, const T* a, std::size_t a_row, std::size_t a_col, cons
     if (k == 0) {
         // an empty chain is zero
         for (std::size_t i = 0; i < m; ++i)
-            for (std::size_t j = first_panel * w; j < std::min(b.n, last_panel * w); ++j) {
+            for (std::size_t j = first_panel * w; j < std::min(n, last_panel * w); ++j) {
                 T v = (end.accumulate ? c[i * c_row + j] : T(0)) + (end.bias ? end.bias[j] : T(0));
                 if (end.relu && v < T(0)) v = T(0);
                 c[i * c_row + j] = v * end.scale;
@@ -254,12 +255,12 @@ void multiply_panels(M m, const T* a, std::size_t a_row, std::size_t a_col, cons
                 for (std::size_t q = 0; q < wide; ++q) right[q] = b.at(p + q);
                 const Epilogue<T> here = bias_at(p);
                 tile<M::value, wide, T, K>(k, a, a_row, a_col, right, b.step, c + p * w, c_row,
-                                           std::min(wide * w, b.n - p * w), end.accumulate, &here);
+                                           std::min(wide * w, n - p * w), end.accumulate, &here);
             }
             for (; p < last_panel; ++p) {
                 const T* right[1] = {b.at(p)};
                 const Epilogue<T> here = bias_at(p);
-                tile<M::value, 1, T, K>(k, a, a_row, a_col, right, b.step, c + p * w, c_row, std::min(w, b.n - p * w),
+                tile<M::value, 1, T, K>(k, a, a_row, a_col, right, b.step, c + p * w, c_row, std::min(w, n - p * w),
                                         end.accumulate, &here);
             }
             return;
@@ -286,10 +287,10 @@ void multiply_panels(M m, const T* a, std::size_t a_row, std::size_t a_col, cons
             left = copy;
         }
         for (std::size_t p = first_panel; p < last_panel;) {
-            const std::size_t columns = std::min(w, b.n - p * w);
+            const std::size_t columns = std::min(w, n - p * w);
             const Epilogue<T> here = bias_at(p);
             if (m <= wide_rows<T> && last_panel - p >= 4) {
-                const std::size_t wide = std::min(4 * w, b.n - p * w);
+                const std::size_t wide = std::min(4 * w, n - p * w);
                 const T* right[4];
                 for (std::size_t q = 0; q < 4; ++q) right[q] = b.at(p + q) + k0 * b.step;
                 if (m == 1)
@@ -358,7 +359,7 @@ void multiply(const E& executor, const A& a, const Panels<T, N, K>& b, const C& 
     const auto all = a.rows;
     const std::size_t m = all, k = b.k, panels = (b.n + tile_columns<T> - 1) / tile_columns<T>;
     if (m == 0 || b.n == 0) return;
-    if constexpr (std::same_as<E, Serial>)
+    if constexpr (single_threaded<E>)
         if (m <= tile_rows<T>) {
             detail::multiply_panels<T>(all, a.row(0), a.stride, 1, b, 0, panels, c.row(0), c.stride, end);
             return;

@@ -13,7 +13,7 @@ namespace hat {
 /// a piece is worth about 32k of them, so small problems stay on the calling thread.
 template <ExecutorPolicy E, class Body>
 void parallel_rows(const E& executor, std::size_t rows, std::size_t cost, Body&& body) {
-    if constexpr (std::same_as<E, Serial>) {  // pieces change no result
+    if constexpr (single_threaded<E>) {  // pieces change no result
         if (rows) body(std::size_t{0}, rows);
         return;
     }
