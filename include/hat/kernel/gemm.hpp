@@ -249,19 +249,20 @@ void multiply_panels(M m, const T* a, std::size_t a_row, std::size_t a_col, cons
     if constexpr (FixedExtent<M>)
         if constexpr (M::value <= tile_rows<T>) {  // one tile whose sizes the compiler knows
             constexpr std::size_t wide = M::value <= wide_rows<T> ? 4 : 1;
-            std::size_t p = first_panel;
-            for (; p + wide <= last_panel; p += wide) {
-                const T* right[wide];
-                for (std::size_t q = 0; q < wide; ++q) right[q] = b.at(p + q);
+            for (std::size_t p = first_panel; p < last_panel;) {
                 const Epilogue<T> here = bias_at(p);
-                tile<M::value, wide, T, K>(k, a, a_row, a_col, right, b.step, c + p * w, c_row,
-                                           std::min(wide * w, n - p * w), end.accumulate, &here);
-            }
-            for (; p < last_panel; ++p) {
-                const T* right[1] = {b.at(p)};
-                const Epilogue<T> here = bias_at(p);
-                tile<M::value, 1, T, K>(k, a, a_row, a_col, right, b.step, c + p * w, c_row, std::min(w, n - p * w),
-                                        end.accumulate, &here);
+                if (wide > 1 && last_panel - p >= wide) {
+                    const T* right[wide];
+                    for (std::size_t q = 0; q < wide; ++q) right[q] = b.at(p + q);
+                    tile<M::value, wide, T, K>(k, a, a_row, a_col, right, b.step, c + p * w, c_row,
+                                               std::min(wide * w, n - p * w), end.accumulate, &here);
+                    p += wide;
+                } else {
+                    const T* right[1] = {b.at(p)};
+                    tile<M::value, 1, T, K>(k, a, a_row, a_col, right, b.step, c + p * w, c_row, std::min(w, n - p * w),
+                                            end.accumulate, &here);
+                    ++p;
+                }
             }
             return;
         }
