@@ -1,6 +1,7 @@
 // Fitness policies: what the search minimises, one network at a time or a generation at once; and who runs it.
 #include <algorithm>
 #include <future>
+#include <hat/core/thread_pool.hpp>
 #include <hat/search/searcher.hpp>
 #include <hat/space/cost.hpp>
 #include <hat/space/presets.hpp>
