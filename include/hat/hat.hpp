@@ -9,6 +9,7 @@
 #include <hat/core/error.hpp>
 #include <hat/core/executor.hpp>
 #include <hat/core/extent.hpp>
+#include <hat/core/fixed_vector.hpp>
 #include <hat/core/rng.hpp>
 #include <hat/core/tensor.hpp>
 #include <hat/core/thread_pool.hpp>
@@ -43,6 +44,7 @@
 #include <hat/model/config.hpp>
 #include <hat/model/elastic.hpp>
 #include <hat/model/extract.hpp>
+#include <hat/model/inference_layers.hpp>
 #include <hat/model/layers.hpp>
 #include <hat/model/static.hpp>
 #include <hat/model/store.hpp>
@@ -57,6 +59,7 @@
 
 #include <hat/decode/beam.hpp>
 #include <hat/decode/beam_search.hpp>
+#include <hat/decode/incremental.hpp>
 #include <hat/decode/inference.hpp>
 #include <hat/decode/static_transformer.hpp>
 #include <hat/decode/timed.hpp>
