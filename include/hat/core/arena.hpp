@@ -203,6 +203,8 @@ public:
     };
     /// Forgets all blocks; pointers handed out before are dead.
     void reset() { used_ = 0; }
+    /// Bytes it has to hand out.
+    std::size_t bytes() const { return size_; }
     /// The most bytes ever in use.
     std::size_t peak_bytes() const { return peak_; }
 
