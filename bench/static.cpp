@@ -3,7 +3,7 @@
 #include <hat/core/thread_pool.hpp>
 #include <hat/decode/inference.hpp>
 #include <hat/decode/static_transformer.hpp>
-#include <hat/model/store.hpp>
+#include <hat/quant/store.hpp>
 #include <memory>
 #include <numeric>
 #include <support.hpp>

@@ -47,7 +47,6 @@
 #include <hat/model/inference_layers.hpp>
 #include <hat/model/layers.hpp>
 #include <hat/model/static.hpp>
-#include <hat/model/store.hpp>
 #include <hat/model/stored.hpp>
 #include <hat/model/weights.hpp>
 
@@ -87,6 +86,7 @@
 
 #include <hat/quant/kmeans.hpp>
 #include <hat/quant/quantized.hpp>
+#include <hat/quant/store.hpp>
 
 #include <hat/search/cached.hpp>
 #include <hat/search/operators.hpp>

@@ -9,7 +9,7 @@
 #include <hat/decode/beam_search.hpp>
 #include <hat/decode/static_transformer.hpp>
 #include <hat/model/extract.hpp>
-#include <hat/model/store.hpp>
+#include <hat/quant/store.hpp>
 #include <support/weights.hpp>
 #include <vector>
 

@@ -151,13 +151,21 @@ constexpr WorkspacePlan plan_workspace(const Arch<E, D>& arch, const StaticConfi
     plan.temporaries = std::max({encoder, start, step});
 
     // scratch of the kernels, by slot
+    std::size_t integers = 0;  // rows in 8 bits
+    if (config.format == MatrixFormat::int8 ||
+        (config.format == MatrixFormat::codebook4 && config.codebook_math == CodebookMath::integers)) {
+        const auto product = [&](std::size_t m, std::size_t k) {
+            integers = std::max(integers, block(QuantizedRows::bytes(m, k)));
+        };
+        for (std::size_t i = 0; i < u(arch.encoder.layers); ++i)
+            product(s, e), product(s, u(arch.encoder.qkv[i])), product(s, u(arch.encoder.ffn[i]));
+        for (std::size_t i = 0; i < u(arch.decoder.layers); ++i) {
+            product(u(arch.decoder.cross_span[i]) * s, e), product(beam, d);
+            product(beam, u(arch.decoder.qkv[i])), product(beam, u(arch.decoder.ffn[i]));
+        }
+    }
     const std::size_t scratch[WorkspacePlan::slots] = {
-        0,
-        0,
-        block(4 * packed),
-        rows(s, s),
-        0,
-        std::max(block(4 * beam * slots), rows(beam, longest)),
+        integers,         0, block(4 * packed), rows(s, s), 0, std::max(block(4 * beam * slots), rows(beam, longest)),
         block(4 * slots),
     };
     for (std::size_t i = 0; i < WorkspacePlan::slots; ++i) plan.scratch[i + 1] = plan.scratch[i] + scratch[i];

@@ -50,6 +50,7 @@ struct CodebookPanels {
     std::size_t n = 0;                     ///< outputs
     std::size_t k = 0;                     ///< inputs
     std::size_t book_rows = 0;             ///< rows that share a codebook: 0 for all, else a multiple of 32
+    std::size_t width = k;                 ///< inputs as they are laid out, of which the first k are used
 
     /// Groups of a panel.
     static constexpr std::size_t groups(std::size_t k) { return (k + group - 1) / group; }
@@ -75,7 +76,7 @@ struct CodebookPanels {
     /// The first `count` weights of output `row` as numbers, in `out`: a token's vector when this is an embedding.
     const float* vector(std::size_t row, std::size_t count, float* out) const {
         const float* const table = books + 16 * book(row);
-        const std::uint32_t* const from = codes + index(row, 0, k);
+        const std::uint32_t* const from = codes + index(row, 0, width);
         for (std::size_t i = 0; i < count; ++i) out[i] = table[(from[i / group * columns] >> shift(i)) & 15U];
         return out;
     }
@@ -116,7 +117,7 @@ public:
         : codes_(CodebookPanels::words(n, k)), books_(16 * CodebookPanels::book_count(n, book_rows)) {
         pack_codes(Serial{}, n, k, codes_.data(), std::forward<Code>(code));
         std::copy_n(books, books_.size(), books_.data());
-        panels_ = {codes_.data(), books_.data(), nullptr, n, k, book_rows};
+        panels_ = {codes_.data(), books_.data(), nullptr, n, k, book_rows, k};
         use(math);
     }
     /// Refers to panels that live elsewhere; 8-bit codebooks are made if they are needed and not there.
@@ -298,7 +299,7 @@ template <ExecutorPolicy E>
 void multiply(const E& executor, View<const float> x, const CodebookPanels& w, const float* bias, View<float> y,
               Activation<float> end = {}) {
     constexpr std::size_t columns = CodebookPanels::columns, most = detail::exact_rows, wide = detail::exact_panels;
-    const std::size_t m = x.rows, panels = (w.n + columns - 1) / columns, size = CodebookPanels::words(1, w.k);
+    const std::size_t m = x.rows, panels = (w.n + columns - 1) / columns, size = CodebookPanels::words(1, w.width);
     if (m == 0 || w.n == 0) return;
     // pieces: blocks of rows, and panels worth about 1M multiply-adds
     constexpr std::size_t row_block = 8 * most;
@@ -344,7 +345,7 @@ void multiply(const E& executor, const QuantizedRows& x, const CodebookPanels& w
         executor, x, w.n, bias, y, end,
         [&](std::size_t rows, std::size_t r, std::size_t p, std::int32_t* sums) {
             detail::codebook_tiles[rows - 1](groups, x.codes + r * stride, stride, x.start + r,
-                                             codes + 4 * p * CodebookPanels::words(1, w.k),
+                                             codes + 4 * p * CodebookPanels::words(1, w.width),
                                              w.bytes[w.book(p * columns)].codes, sums);
         },
         [&](std::size_t p) {
@@ -354,20 +355,45 @@ void multiply(const E& executor, const QuantizedRows& x, const CodebookPanels& w
         });
 }
 
+/// 4-bit weights in memory that is owned elsewhere (a mapped file, say), with sizes that the compiler may know. They
+/// are computed in integers if weight.bytes is there.
+template <Extent N = std::size_t>
+struct StoredCodebookLinear {
+    CodebookPanels weight;            ///< N x K
+    const float* bias = nullptr;      ///< N numbers; null: none
+    [[no_unique_address]] N count{};  ///< weight.n
+
+    /// N.
+    constexpr N outputs() const { return count; }
+};
+
+namespace detail {
+template <ExecutorPolicy E, class X, class Y>
+void codebook_linear(const E& executor, const X& x, const CodebookPanels& w, const float* bias, const Y& y,
+                     Activation<float> end) {
+    const View<const float> in(x.data, x.rows, x.cols, x.stride);
+    const View<float> out(y.data, y.rows, y.cols, y.stride);
+    if (w.bytes) {
+        std::byte* const memory = scratch<std::byte>(executor, 0, QuantizedRows::bytes(in.rows, in.cols));
+        multiply(executor, quantize_rows(executor, in, memory), w, bias, out, end);
+    } else {
+        multiply(executor, in, w, bias, out, end);
+    }
+}
+}  // namespace detail
+
 /// y[M x N] = scale * relu(x[M x K] w^T + bias), exactly or in integers as the layer's weights say. x and y are matrix
 /// views of float; T, as for other layers, is float.
 template <class T = float, ExecutorPolicy E, class X, class Y>
 void linear(const E& executor, const X& x, const CodebookLinear& layer, const Y& y, Activation<T> end = {}) {
     static_assert(std::same_as<T, float>, "layers of codes compute in float");
-    const View<const float> in(x.data, x.rows, x.cols, x.stride);
-    const View<float> out(y.data, y.rows, y.cols, y.stride);
-    const CodebookPanels& w = layer.weight.panels();
-    if (w.bytes) {
-        std::byte* const memory = detail::thread_scratch<std::byte>(0, QuantizedRows::bytes(in.rows, in.cols));
-        multiply(executor, quantize_rows(executor, in, memory), w, layer.bias, out, end);
-    } else {
-        multiply(executor, in, w, layer.bias, out, end);
-    }
+    detail::codebook_linear(executor, x, layer.weight.panels(), layer.bias, y, end);
+}
+/// The same from stored weights, to the bit.
+template <class T = float, ExecutorPolicy E, class X, Extent N, class Y>
+void linear(const E& executor, const X& x, const StoredCodebookLinear<N>& layer, const Y& y, Activation<T> end = {}) {
+    static_assert(std::same_as<T, float>, "layers of codes compute in float");
+    detail::codebook_linear(executor, x, layer.weight, layer.bias, y, end);
 }
 
 }  // namespace hat

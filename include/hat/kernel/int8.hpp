@@ -93,6 +93,7 @@ struct Int8Panels {
     const float* scales = nullptr;        ///< N numbers
     std::size_t n = 0;                    ///< outputs
     std::size_t k = 0;                    ///< inputs
+    std::size_t width = k;                ///< inputs as they are laid out, of which the first k are used
 
     /// Groups of a panel.
     static constexpr std::size_t groups(std::size_t k) { return (k + group - 1) / group; }
@@ -107,7 +108,7 @@ struct Int8Panels {
 
     /// The first `count` weights of output `row` as numbers, in `out`: a token's vector when this is an embedding.
     const float* vector(std::size_t row, std::size_t count, float* out) const {
-        const std::uint8_t* from = codes + index(row, 0, k);
+        const std::uint8_t* from = codes + index(row, 0, width);
         const float scale = scales[row];
         for (std::size_t i = 0; i < count; ++i)
             out[i] = static_cast<float>(from[i / group * (columns * group) + i % group] - 128) * scale;
@@ -132,7 +133,7 @@ Int8Panels quantize_weights(const E& executor, View<const float> weights, std::u
             }
         }
     });
-    return {codes, scales, n, k};
+    return {codes, scales, n, k, k};
 }
 
 /// Owns Int8Panels, or refers to some that live elsewhere (in a mapped file).
@@ -301,20 +302,45 @@ void multiply(const E& executor, const QuantizedRows& x, const Int8Panels& w, co
         executor, x, w.n, bias, y, end,
         [&](std::size_t rows, std::size_t r, std::size_t p, std::int32_t* sums) {
             detail::int8_tiles[rows - 1](groups, x.codes + r * stride, stride, x.start + r,
-                                         w.codes + Int8Panels::index(p * Int8Panels::columns, 0, w.k), sums);
+                                         w.codes + Int8Panels::index(p * Int8Panels::columns, 0, w.width), sums);
         },
         [&](std::size_t p) { return w.scales + p * Int8Panels::columns; });
 }
+
+/// 8-bit weights in memory that is owned elsewhere (a mapped file, say), with sizes that the compiler may know.
+template <Extent N = std::size_t>
+struct StoredInt8Linear {
+    Int8Panels weight;                ///< N x K
+    const float* bias = nullptr;      ///< N numbers; null: none
+    [[no_unique_address]] N count{};  ///< weight.n
+
+    /// N.
+    constexpr N outputs() const { return count; }
+};
+
+namespace detail {
+template <ExecutorPolicy E, class X, class Y>
+void int8_linear(const E& executor, const X& x, const Int8Panels& w, const float* bias, const Y& y,
+                 Activation<float> end) {
+    const View<const float> in(x.data, x.rows, x.cols, x.stride);
+    std::byte* const memory = scratch<std::byte>(executor, 0, QuantizedRows::bytes(in.rows, in.cols));
+    multiply(executor, quantize_rows(executor, in, memory), w, bias, View<float>(y.data, y.rows, y.cols, y.stride),
+             end);
+}
+}  // namespace detail
 
 /// y[M x N] = scale * relu(x[M x K] w^T + bias); x is quantized row by row (see quantize_row()). A row of x with a NaN
 /// or an infinity makes its whole row of y NaN. x and y are matrix views of float; T, as for other layers, is float.
 template <class T = float, ExecutorPolicy E, class X, class Y>
 void linear(const E& executor, const X& x, const Int8Linear& layer, const Y& y, Activation<T> end = {}) {
     static_assert(std::same_as<T, float>, "8-bit layers compute in float");
-    const View<const float> in(x.data, x.rows, x.cols, x.stride);
-    std::byte* const memory = detail::thread_scratch<std::byte>(0, QuantizedRows::bytes(in.rows, in.cols));
-    multiply(executor, quantize_rows(executor, in, memory), layer.weight.panels(), layer.bias,
-             View<float>(y.data, y.rows, y.cols, y.stride), end);
+    detail::int8_linear(executor, x, layer.weight.panels(), layer.bias, y, end);
+}
+/// The same from stored weights, to the bit.
+template <class T = float, ExecutorPolicy E, class X, Extent N, class Y>
+void linear(const E& executor, const X& x, const StoredInt8Linear<N>& layer, const Y& y, Activation<T> end = {}) {
+    static_assert(std::same_as<T, float>, "8-bit layers compute in float");
+    detail::int8_linear(executor, x, layer.weight, layer.bias, y, end);
 }
 
 }  // namespace hat

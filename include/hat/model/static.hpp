@@ -106,7 +106,7 @@ public:
           decoder_(decoder(weights, std::make_index_sequence<decoder_layers>{})),
           source_(table(weights, plan.source)),
           target_(table(weights, plan.target)),
-          output_{output_panels(weights), nullptr},
+          output_(output(weights)),
           encoder_norm_(norm(weights, plan.encoder_norm)),
           decoder_norm_(norm(weights, plan.decoder_norm)) {}
 
@@ -153,9 +153,9 @@ public:
     /// Whether that memory is seen through the encoder's final norm.
     static constexpr bool memory_normalized(std::size_t) { return config.encoder_pre_norm; }
     /// The source tokens' vectors.
-    const EmbeddingTable<float>& encoder_embedding() const { return source_; }
+    const auto& encoder_embedding() const { return source_; }
     /// The target tokens' vectors.
-    const EmbeddingTable<float>& decoder_embedding() const { return target_; }
+    const auto& decoder_embedding() const { return target_; }
     /// The output projection.
     const auto& output() const { return output_; }
 
@@ -183,31 +183,27 @@ private:
     static Norm<float> norm(const std::byte* w, const NormPlan& p) {
         return {numbers(w, p.weight), numbers(w, p.bias)};
     }
-    static EmbeddingTable<float> table(const std::byte* w, const LinearPlan& p) {
-        return stored_panels(numbers(w, p.weight), p.n, p.k);
-    }
-    static auto output_panels(const std::byte* w) {
-        constexpr LinearPlan p = plan.output;
-        Panels<float, Fixed<p.n>, F<arch.decoder.embed>> panels =
-            stored_panels(numbers(w, p.weight), Fixed<p.n>{}, F<arch.decoder.embed>{});
-        panels.panel = p.k * stored_columns;  // of a table shared with a wider encoder, the leading numbers
-        return panels;
+    static auto table(const std::byte* w, const LinearPlan& p) { return stored_table<config.format>(w, p, config); }
+    static auto output(const std::byte* w) {
+        return stored_linear<config.format>(w, plan.output, config, Fixed<plan.output.n>{}, F<arch.decoder.embed>{},
+                                            nullptr);
     }
     template <int N, int K>
     static auto linear(const std::byte* w, const LinearPlan& p) {
-        return StoredLinear<float, F<N>, F<K>>{stored_panels(numbers(w, p.weight), F<N>{}, F<K>{}), numbers(w, p.bias)};
+        return stored_linear<config.format>(w, p, config, F<N>{}, F<K>{}, numbers(w, p.bias));
     }
+    template <int N, int K>
+    using LinearOf = decltype(linear<N, K>(nullptr, {}));
     template <int Width, int Memory, int Qkv>
     static auto attention(const std::byte* w, const AttentionPlan& p) {
-        return AttentionWeights<StoredLinear<float, F<Qkv>, F<Width>>, StoredLinear<float, F<Qkv>, F<Memory>>,
-                                StoredLinear<float, F<Width>, F<Qkv>>>{
+        return AttentionWeights<LinearOf<Qkv, Width>, LinearOf<Qkv, Memory>, LinearOf<Width, Qkv>>{
             linear<Qkv, Width>(w, p.q), linear<Qkv, Memory>(w, p.k), linear<Qkv, Memory>(w, p.v),
             linear<Width, Qkv>(w, p.out)};
     }
     template <int Width, int Ffn>
     static auto feed_forward(const std::byte* w, const LayerPlan& p) {
-        return FeedForwardWeights<StoredLinear<float, F<Ffn>, F<Width>>, StoredLinear<float, F<Width>, F<Ffn>>>{
-            linear<Ffn, Width>(w, p.fc1), linear<Width, Ffn>(w, p.fc2)};
+        return FeedForwardWeights<LinearOf<Ffn, Width>, LinearOf<Width, Ffn>>{linear<Ffn, Width>(w, p.fc1),
+                                                                              linear<Width, Ffn>(w, p.fc2)};
     }
     template <std::size_t I>
     static auto encoder_layer(const std::byte* w) {
@@ -241,8 +237,8 @@ private:
     using Decoder = decltype(decoder(nullptr, std::make_index_sequence<decoder_layers>{}));
     Encoder encoder_;
     Decoder decoder_;
-    EmbeddingTable<float> source_, target_;
-    StoredLinear<float, Fixed<plan.output.n>, F<arch.decoder.embed>> output_;
+    decltype(table(nullptr, {})) source_, target_;
+    decltype(output(nullptr)) output_;
     Norm<float> encoder_norm_, decoder_norm_;
 
     /// The caches of layer I for Beam rows.

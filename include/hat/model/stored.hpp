@@ -8,14 +8,20 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <hat/kernel/codebook.hpp>
+#include <hat/kernel/embedding.hpp>
 #include <hat/kernel/gemm.hpp>
+#include <hat/kernel/int8.hpp>
+#include <hat/kernel/linear.hpp>
 #include <hat/space/arch.hpp>
 
 namespace hat {
 
 /// How a matrix of weights is stored.
 enum class MatrixFormat : std::uint8_t {
-    fp32,  ///< numbers, in panels of 32 outputs
+    fp32,       ///< numbers, in panels of 32 outputs
+    int8,       ///< 8-bit integers with a scale per output (kernel/int8.hpp)
+    codebook4,  ///< 4-bit codes into codebooks of 16 numbers (kernel/codebook.hpp)
 };
 
 /// What a deployed network is besides its architecture. A structural type: it can be a template argument.
@@ -30,6 +36,8 @@ struct StaticConfig {
     int decoder_super_embed = 0;  ///< the same for the decoder
     bool vocab_original_scaling = false;       ///< scale embeddings by sqrt(super width)
     MatrixFormat format = MatrixFormat::fp32;  ///< of every matrix
+    std::size_t book_rows = 0;  ///< codebook4: rows that share a codebook, a multiple of 32; 0: the whole matrix
+    CodebookMath codebook_math = CodebookMath::exact;  ///< codebook4: how it is computed; the bytes are the same
 
     friend constexpr bool operator==(const StaticConfig&, const StaticConfig&) = default;  ///< memberwise
 };
@@ -75,8 +83,88 @@ struct ModelPlan {
     std::size_t bytes = 0;  ///< of everything
 };
 
+namespace detail {
+constexpr std::size_t whole_lines(std::size_t bytes) { return (bytes + 63) / 64 * 64; }
+/// Where the parts of an N x K matrix lie: what is beside its codes, byte offsets.
+struct MatrixParts {
+    std::size_t scales = 0;  // int8: scales; codebook4: codebooks
+    std::size_t books8 = 0;  // codebook4: codebooks in 8 bits
+    std::size_t bytes = 0;
+};
+constexpr MatrixParts matrix_parts(const StaticConfig& config, std::size_t n, std::size_t k) {
+    switch (config.format) {
+        case MatrixFormat::fp32:
+            return {0, 0, 4 * stored_elements(n, k)};
+        case MatrixFormat::int8: {
+            const std::size_t scales = whole_lines(Int8Panels::bytes(n, k));
+            return {scales, 0, scales + 4 * n};
+        }
+        case MatrixFormat::codebook4: {
+            const std::size_t books = CodebookPanels::book_count(n, config.book_rows);
+            const std::size_t scales = whole_lines(4 * CodebookPanels::words(n, k)), bytes = scales + 64 * books;
+            return {scales, bytes, bytes + sizeof(ByteBook) * books};
+        }
+    }
+    return {};
+}
+}  // namespace detail
+
 /// Bytes of an N x K matrix.
-constexpr std::size_t stored_bytes(MatrixFormat, std::size_t n, std::size_t k) { return 4 * stored_elements(n, k); }
+constexpr std::size_t stored_bytes(const StaticConfig& config, std::size_t n, std::size_t k) {
+    return detail::matrix_parts(config, n, k).bytes;
+}
+
+/// A stored matrix, of which the first `k` inputs are used; `plan` says where in `weights` it lies and how wide it is.
+template <Extent N, Extent K>
+Panels<float, N, K> fp32_panels(const std::byte* weights, const LinearPlan& plan, N n, K k) {
+    Panels<float, N, K> panels = stored_panels(reinterpret_cast<const float*>(weights + plan.weight), n, k);
+    panels.panel = plan.k * stored_columns;
+    return panels;
+}
+/// The same of 8-bit integers.
+inline Int8Panels int8_panels(const std::byte* weights, const LinearPlan& plan, const StaticConfig& config,
+                              std::size_t k) {
+    const std::byte* const at = weights + plan.weight;
+    const auto parts = detail::matrix_parts(config, plan.n, plan.k);
+    return {reinterpret_cast<const std::uint8_t*>(at), reinterpret_cast<const float*>(at + parts.scales), plan.n, k,
+            plan.k};
+}
+/// The same of 4-bit codes.
+inline CodebookPanels codebook_panels(const std::byte* weights, const LinearPlan& plan, const StaticConfig& config,
+                                      std::size_t k) {
+    const std::byte* const at = weights + plan.weight;
+    const auto parts = detail::matrix_parts(config, plan.n, plan.k);
+    return {
+        reinterpret_cast<const std::uint32_t*>(at),
+        reinterpret_cast<const float*>(at + parts.scales),
+        config.codebook_math == CodebookMath::integers ? reinterpret_cast<const ByteBook*>(at + parts.books8) : nullptr,
+        plan.n,
+        k,
+        config.book_rows,
+        plan.k};
+}
+
+/// The linear layer whose matrix lies at `plan`, in the format `format`, which is that of `config`.
+template <MatrixFormat format, Extent N, Extent K>
+auto stored_linear(const std::byte* weights, const LinearPlan& plan, const StaticConfig& config, N n, K k,
+                   const float* bias) {
+    if constexpr (format == MatrixFormat::fp32)
+        return StoredLinear<float, N, K>{fp32_panels(weights, plan, n, k), bias};
+    else if constexpr (format == MatrixFormat::int8)
+        return StoredInt8Linear<N>{int8_panels(weights, plan, config, k), bias, n};
+    else
+        return StoredCodebookLinear<N>{codebook_panels(weights, plan, config, k), bias, n};
+}
+/// The vectors of a vocabulary whose table lies at `plan`: anything with vector(token, numbers, out).
+template <MatrixFormat format>
+auto stored_table(const std::byte* weights, const LinearPlan& plan, const StaticConfig& config) {
+    if constexpr (format == MatrixFormat::fp32)
+        return EmbeddingTable<float>(fp32_panels(weights, plan, plan.n, plan.k));
+    else if constexpr (format == MatrixFormat::int8)
+        return int8_panels(weights, plan, config, plan.k);
+    else
+        return codebook_panels(weights, plan, config, plan.k);
+}
 
 /// Lays out a canonical architecture.
 template <std::size_t E, std::size_t D>
@@ -85,11 +173,11 @@ constexpr ModelPlan plan_model(const Arch<E, D>& arch, const StaticConfig& confi
     const auto u = [](int v) { return static_cast<std::size_t>(v); };
     const auto take = [&](std::size_t bytes) {
         const std::size_t at = plan.bytes;
-        plan.bytes += (bytes + 63) / 64 * 64;
+        plan.bytes += detail::whole_lines(bytes);
         return at;
     };
     const auto linear = [&](std::size_t n, std::size_t k) {
-        const std::size_t weight = take(stored_bytes(config.format, n, k));
+        const std::size_t weight = take(stored_bytes(config, n, k));
         return LinearPlan{n, k, weight, take(4 * n)};
     };
     const auto norm = [&](std::size_t n) {
@@ -105,7 +193,7 @@ constexpr ModelPlan plan_model(const Arch<E, D>& arch, const StaticConfig& confi
         return a;
     };
     const auto table = [&](std::size_t n, std::size_t k) {
-        return LinearPlan{n, k, take(stored_bytes(config.format, n, k)), 0};
+        return LinearPlan{n, k, take(stored_bytes(config, n, k)), 0};
     };
     const std::size_t e = u(arch.encoder.embed), d = u(arch.decoder.embed);
     const auto layer = [&](const auto& stack, std::size_t i, bool decoder) {
