@@ -264,7 +264,9 @@ TEST_CASE("kill -9 of the process at arbitrary moments, also while it writes, lo
             hat::Trainer(weights, super(), o).run();
             ::_exit(0);
         }
-        ::usleep(static_cast<useconds_t>(15'000 + 7'001 * round));
+        // on a busy machine it may take long until there is something to lose
+        for (int wait = 0; wait < 6000 && !hat::CheckpointFolder(o.folder).exists(); ++wait) ::usleep(10'000);
+        ::usleep(static_cast<useconds_t>(1'000 + 7'001 * round));
         ::kill(child, SIGKILL);
         int status = 0;
         REQUIRE(::waitpid(child, &status, 0) == child);
