@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <hat/core/thread_pool.hpp>
 #include <hat/kernel/codebook.hpp>
 #include <kernel/sheet.hpp>
 #include <limits>

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <hat/core/thread_pool.hpp>
 #include <hat/kernel/int8.hpp>
 #include <kernel/sheet.hpp>
 #include <limits>

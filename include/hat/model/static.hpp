@@ -86,6 +86,17 @@ struct CheckedArch {
 };
 template <int N>
 using Size = Fixed<static_cast<std::size_t>(N)>;
+
+/// The caches of layer I of a decoder for Beam rows.
+template <auto stack, std::size_t I, std::size_t segments, Extent Beam>
+struct StaticCache {
+    SelfAttentionCache<float, Size<stack.self_heads[I]>, Size<stack.qkv[I]>, Beam, FixedVector<float*, segments>> self;
+    CrossAttentionCache<float, Size<stack.cross_heads[I]>, Size<stack.qkv[I]>> cross;
+};
+template <auto stack, std::size_t segments, Extent Beam, std::size_t... I>
+auto static_caches(std::index_sequence<I...>) {
+    return boost::hana::tuple<StaticCache<stack, I, segments, Beam>...>{};
+}
 }  // namespace detail
 
 /// The network `arch` on stored weights (see plan_model()). `segments` bounds how often a self-attention cache grows.
@@ -159,6 +170,15 @@ public:
     /// The output projection.
     const auto& output() const { return output_; }
 
+    /// Caches of the decoder's layers for Beam rows.
+    template <Extent Beam>
+    using CachesFor =
+        decltype(detail::static_caches<arch.decoder, segments, Beam>(std::make_index_sequence<decoder_layers>{}));
+    /// Empty caches.
+    template <Extent Beam>
+    CachesFor<Beam> make_caches() const {
+        return {};
+    }
     /// Calls f(layer) for every encoder layer.
     template <class Body>
     void for_each_encoder(Body&& f) const {
@@ -240,28 +260,6 @@ private:
     decltype(table(nullptr, {})) source_, target_;
     decltype(output(nullptr)) output_;
     Norm<float> encoder_norm_, decoder_norm_;
-
-    /// The caches of layer I for Beam rows.
-    template <std::size_t I, Extent Beam>
-    struct CacheOf {
-        static constexpr auto s = arch.decoder;
-        SelfAttentionCache<float, F<s.self_heads[I]>, F<s.qkv[I]>, Beam, FixedVector<float*, segments>> self;
-        CrossAttentionCache<float, F<s.cross_heads[I]>, F<s.qkv[I]>> cross;
-    };
-    template <Extent Beam, std::size_t... I>
-    static auto caches(std::index_sequence<I...>) {
-        return boost::hana::tuple<CacheOf<I, Beam>...>{};
-    }
-
-public:
-    /// Caches of the decoder's layers for Beam rows.
-    template <Extent Beam>
-    using CachesFor = decltype(caches<Beam>(std::make_index_sequence<decoder_layers>{}));
-    /// Empty caches.
-    template <Extent Beam>
-    CachesFor<Beam> make_caches() const {
-        return {};
-    }
 };
 
 }  // namespace hat
