@@ -6,6 +6,7 @@
 #include <hat/kernel/int8.hpp>
 #include <kernel/sheet.hpp>
 #include <limits>
+#include <numeric>
 #include <vector>
 
 using hat_test::Sheet;
@@ -83,19 +84,26 @@ TEST_CASE("a row is quantized to the nearest of 255 codes") {
         const float scale = hat::quantize_row(x.data.data(), n, codes.data());
         const PlainRow expected = quantize(x.data.data(), n);
         CHECK(static_cast<double>(scale) == expected.scale);
-        int most = 0;
+        int most = 0, total = 0;
         for (std::size_t i = 0; i < n; ++i) {
             CHECK(codes[i] == expected.codes[i]);
             most = std::max(most, std::abs(int{codes[i]}));
+            total += codes[i];
             CHECK(std::abs(x(0, i) - scale * codes[i]) <= 0.5001F * scale);
         }
         CHECK(most == 127);
+        std::int32_t sum = -1;
+        CHECK(hat::quantize_row(x.data.data(), n, codes.data(), &sum) == scale);
+        CHECK(sum == total);
     }
     std::vector<std::int8_t> codes(20);
     const auto scale_of = [&](std::vector<float> x) {
         std::fill(codes.begin(), codes.end(), std::int8_t{1});
         x.resize(20);
-        return hat::quantize_row(x.data(), x.size(), codes.data());
+        std::int32_t sum = -1;
+        const float scale = hat::quantize_row(x.data(), x.size(), codes.data(), &sum);
+        CHECK(sum == std::accumulate(codes.begin(), codes.end(), 0));
+        return scale;
     };
     const std::vector<std::int8_t> zeros(20);
     CHECK(scale_of({}) == 0.0F);
@@ -113,6 +121,8 @@ TEST_CASE("a row is quantized to the nearest of 255 codes") {
     CHECK(codes[0] == 127);
     CHECK(scale_of({-1e-30F, 1e-38F}) == 1e-30F / 127);
     CHECK(codes[0] == -127);
+    CHECK(std::isnan(scale_of(std::vector<float>(20, not_a_number))));
+    CHECK(std::isnan(scale_of({not_a_number, 1e-40F})));
     CHECK(hat::quantize_row(nullptr, 0, nullptr) == 0.0F);
 }
 
@@ -154,7 +164,7 @@ TEST_CASE("8-bit layers are the same bits for 1, 2 and 5 threads") {
 
 TEST_CASE("the largest sums are exact") {
     // every code is 127 or -127; the sums reach 127 * 127 * k and are no floats
-    for (const std::size_t k : std::initializer_list<std::size_t>{4093, 66001, 133000}) {
+    for (const std::size_t k : std::initializer_list<std::size_t>{4093, 66001, 131072}) {
         Sheet<float> x(3, k), w(2, k);
         for (std::size_t j = 0; j < k; ++j)
             x(0, j) = 127, x(1, j) = -127, x(2, j) = j % 2 ? 127.0F : -127.0F, w(0, j) = 127, w(1, j) = -127;

@@ -220,10 +220,11 @@ TEST_CASE("rounding to bytes equals its portable twin: to the nearest, halves to
         std::vector<std::int8_t> found(w + 1, 99), portable = found;
         const auto v = simd::splat(x / 2), two = simd::splat(2.0F);
         for (std::size_t n = 1; n <= w; ++n) {
-            simd::store_rounded(found.data(), v, two, n);
+            const auto integers = lanes<float>(simd::store_rounded(found.data(), v, two, n));
             simd::store_rounded_portable(portable.data(), simd::fma(v, two, simd::splat(12582912.0F)), n);
             CHECK(found == portable);
             for (std::size_t i = 0; i < n; ++i) CHECK(static_cast<float>(found[i]) == std::nearbyint(x));
+            for (const float integer : integers) CHECK(integer == std::nearbyint(x));
             CHECK(found[n] == 99);
         }
     }

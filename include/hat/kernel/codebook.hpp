@@ -174,23 +174,11 @@ void codebook_tile(std::size_t groups, const std::int8_t* x, std::size_t x_row, 
     for (std::size_t g = 0; g < groups; ++g, x += CodebookPanels::group, codes += step) {
         __builtin_prefetch(codes + integer_ahead);
         __builtin_prefetch(codes + integer_ahead + 64);
-        simd::Bytes left[2][R];
-#pragma GCC unroll 16
-        for (std::size_t r = 0; r < R; ++r) {
-            left[0][r] = simd::splat_four(x + r * x_row);
-            left[1][r] = simd::splat_four(x + r * x_row + 4);
-        }
-#pragma GCC unroll 16
-        for (std::size_t v = 0; v < V; ++v) {
-            const simd::Bytes both = simd::load_bytes(codes + v * sizeof(simd::Bytes));
-            const simd::Bytes low = simd::lookup_bytes(table, simd::low_nibbles(both)),
-                              high = simd::lookup_bytes(table, simd::high_nibbles(both));
-#pragma GCC unroll 16
-            for (std::size_t r = 0; r < R; ++r) {
-                acc[0][r][v] = simd::dot4(acc[0][r][v], low, left[0][r]);
-                acc[U - 1][r][v] = simd::dot4(acc[U - 1][r][v], high, left[1][r]);
-            }
-        }
+        const auto both = [&](std::size_t v) { return simd::load_bytes(codes + v * sizeof(simd::Bytes)); };
+        dot_step(acc[0], x, x_row,
+                 [&](std::size_t v) { return simd::lookup_bytes(table, simd::low_nibbles(both(v))); });
+        dot_step(acc[U - 1], x + 4, x_row,
+                 [&](std::size_t v) { return simd::lookup_bytes(table, simd::high_nibbles(both(v))); });
     }
 #pragma GCC unroll 16
     for (std::size_t r = 0; r < R; ++r)

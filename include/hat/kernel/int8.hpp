@@ -2,7 +2,7 @@
 /// \file
 /// Linear layers in 8-bit integers: weights with a scale per output, activations quantized row by row as they come.
 /// Sums are exact 32-bit integers, so no order of summation, number of rows, thread count or instruction set changes
-/// them; what follows them is one formula. K is at most 133,000 (127 * 127 * K must be below 2^31).
+/// them; what follows them is one formula. K is at most 2^17: sums of codes must be below 2^24, products below 2^31.
 
 #include <algorithm>
 #include <array>
@@ -24,26 +24,33 @@ namespace hat {
 /// Quantizes n numbers symmetrically: codes of -127 .. 127, the nearest to x * (127 / absmax), halves to even. Returns
 /// the scale absmax / 127: x is about scale * code. A row whose largest magnitude is below 2^-100 becomes zeros with
 /// scale 0; one with a NaN or an infinity becomes zeros with scale NaN, which makes everything computed from it NaN.
-inline float quantize_row(const float* x, std::size_t n, std::int8_t* codes) {
+/// `sum` gets the sum of the codes unless it is null.
+inline float quantize_row(const float* x, std::size_t n, std::int8_t* codes, std::int32_t* sum = nullptr) {
     using V = simd::Vec<float>;
-    V largest = simd::zero<float>(), zeros = simd::zero<float>();
-    simd::for_each_vector<float>(n, [&](auto load, auto) {
-        const V v = load(x);
-        largest = simd::max(simd::abs(v), largest);
-        zeros = zeros + (v - v);  // a NaN or an infinity leaves a NaN
-    });
-    const float absmax = simd::max_lane(largest);
-    const bool finite = simd::sum(zeros) == 0.0F;
-    if (!finite || absmax < 0x1p-100F) {
-        std::fill_n(codes, n, std::int8_t{0});
-        return finite ? 0.0F : std::numeric_limits<float>::quiet_NaN();
-    }
-    const V inverse = simd::splat(127.0F / absmax);
-    constexpr std::size_t w = simd::width<float>;
+    constexpr std::size_t w = simd::width<float>, chains = 4;
+    V largest[chains];
+    for (auto& v : largest) v = simd::zero<float>();
     std::size_t i = 0;
-    for (; i + w <= n; i += w) simd::store_rounded(codes + i, simd::load(x + i), inverse, w);
-    if (i < n) simd::store_rounded(codes + i, simd::load_partial(x + i, n - i), inverse, n - i);
-    return absmax / 127.0F;
+    const auto see = [&](std::size_t c, const V& v) { largest[c] = simd::max(simd::abs(v), largest[c]); };  // skips NaN
+    for (; i + chains * w <= n; i += chains * w)
+#pragma GCC unroll 4
+        for (std::size_t c = 0; c < chains; ++c) see(c, simd::load(x + i + c * w));
+    for (; i + w <= n; i += w) see(0, simd::load(x + i));
+    if (i < n) see(0, simd::load_partial(x + i, n - i));
+    for (std::size_t c = 1; c < chains; ++c) largest[0] = simd::max(largest[0], largest[c]);
+    const float absmax = simd::max_lane(largest[0]);
+    const bool zero = absmax < 0x1p-100F;
+
+    // the codes' sum is exact in floats; a NaN, or an infinity times the 0 that is its inverse, makes it NaN
+    const V inverse = simd::splat(zero ? 0.0F : 127.0F / absmax);
+    V total = simd::zero<float>();
+    for (i = 0; i + w <= n; i += w) total = total + simd::store_rounded(codes + i, simd::load(x + i), inverse, w);
+    if (i < n) total = total + simd::store_rounded(codes + i, simd::load_partial(x + i, n - i), inverse, n - i);
+    const float codes_sum = simd::sum(total);
+    const bool finite = codes_sum == codes_sum;
+    if (!finite) std::fill_n(codes, n, std::int8_t{0});
+    if (sum) *sum = finite ? static_cast<std::int32_t>(codes_sum) : 0;
+    return finite ? (zero ? 0.0F : absmax / 127.0F) : std::numeric_limits<float>::quiet_NaN();
 }
 
 /// Activations of a product in integers: rows of codes whose length is rounded up to a multiple of 8 with zeros.
@@ -71,12 +78,10 @@ QuantizedRows quantize_rows(const E& executor, View<const float> x, std::byte* m
     parallel_rows(executor, m, k, [&](std::size_t first, std::size_t last) {
         for (std::size_t r = first; r < last; ++r) {
             std::int8_t* const row = codes + r * stride;
-            scales[r] = quantize_row(x.row(r), k, row);
-            std::fill(row + k, row + stride, std::int8_t{0});
             std::int32_t sum = 0;
-            if constexpr (simd::dot_zero == 0)
-                for (std::size_t i = 0; i < stride; ++i) sum += row[i];
-            start[r] = -128 * sum;
+            scales[r] = quantize_row(x.row(r), k, row, &sum);
+            std::fill(row + k, row + stride, std::int8_t{0});
+            start[r] = simd::dot_zero == 0 ? -128 * sum : 0;
         }
     });
     return {codes, scales, start, m, k};
@@ -186,6 +191,33 @@ inline constexpr std::size_t independent_steps = R* sum_vectors >= 10  ? 1
 /// How far ahead streamed weights are fetched, in bytes.
 inline constexpr std::size_t integer_ahead = 4096;
 
+/// Four inputs of R rows times those of a panel's outputs; right(v) gives register v of the weights. Whichever side is
+/// smaller stays in registers.
+template <std::size_t R, std::size_t V, class Right>
+void dot_step(simd::Sums (&sums)[R][V], const std::int8_t* x, std::size_t x_row, Right&& right) {
+    if constexpr (R <= V) {
+        simd::Bytes left[R];
+#pragma GCC unroll 16
+        for (std::size_t r = 0; r < R; ++r) left[r] = simd::splat_four(x + r * x_row);
+#pragma GCC unroll 16
+        for (std::size_t v = 0; v < V; ++v) {
+            const simd::Bytes w = right(v);
+#pragma GCC unroll 16
+            for (std::size_t r = 0; r < R; ++r) sums[r][v] = simd::dot4(sums[r][v], w, left[r]);
+        }
+    } else {
+        simd::Bytes w[V];
+#pragma GCC unroll 16
+        for (std::size_t v = 0; v < V; ++v) w[v] = right(v);
+#pragma GCC unroll 16
+        for (std::size_t r = 0; r < R; ++r) {
+            const simd::Bytes left = simd::splat_four(x + r * x_row);
+#pragma GCC unroll 16
+            for (std::size_t v = 0; v < V; ++v) sums[r][v] = simd::dot4(sums[r][v], w[v], left);
+        }
+    }
+}
+
 /// R rows times a panel of 8-bit weights; R x 32 sums to `sums`.
 template <std::size_t R>
 void int8_tile(std::size_t groups, const std::int8_t* x, std::size_t x_row, const std::int32_t* start,
@@ -199,15 +231,8 @@ void int8_tile(std::size_t groups, const std::int8_t* x, std::size_t x_row, cons
 #pragma GCC unroll 16
             for (std::size_t v = 0; v < V; ++v) acc[u][r][v] = simd::splat_sum(u == 0 ? start[r] : 0);
     const auto one = [&](simd::Sums(&to)[R][V], const std::int8_t* xs, const std::uint8_t* ws) {
-        simd::Bytes left[R];
-#pragma GCC unroll 16
-        for (std::size_t r = 0; r < R; ++r) left[r] = simd::splat_four(xs + r * x_row);
-#pragma GCC unroll 16
-        for (std::size_t v = 0; v < V; ++v) {
-            const simd::Bytes right = simd::dot_operand(simd::load_bytes(ws + v * sizeof(simd::Bytes)));
-#pragma GCC unroll 16
-            for (std::size_t r = 0; r < R; ++r) to[r][v] = simd::dot4(to[r][v], right, left[r]);
-        }
+        dot_step(to, xs, x_row,
+                 [&](std::size_t v) { return simd::dot_operand(simd::load_bytes(ws + v * sizeof(simd::Bytes))); });
     };
     std::size_t g = 0;
     for (; g + U <= groups; g += U, x += 4 * U, w += step * U)

@@ -574,17 +574,17 @@ inline void store_rounded_portable(std::int8_t* p, const Vec<float>& v, std::siz
         p[i] = static_cast<std::int8_t>(bits & 255);
     }
 }
-/// Writes the nearest integers (halves to even) of the first n <= width lanes of a * b, which lie in -127 .. 127. The
-/// sum with 1.5 * 2^23 has them in its low bits.
-inline void store_rounded(std::int8_t* p, const Vec<float>& a, const Vec<float>& b, std::size_t n) {
-    const Vec<float> v = fma(a, b, splat(12582912.0F));
+/// Writes the nearest integers (halves to even) of the first n <= width lanes of a * b, which lie in -127 .. 127, and
+/// returns them all as floats. The sum with 1.5 * 2^23 has them in its low bits.
+inline Vec<float> store_rounded(std::int8_t* p, const Vec<float>& a, const Vec<float>& b, std::size_t n) {
+    const Vec<float> big = splat(12582912.0F), v = fma(a, b, big);
 #if defined(__AVX512F__)
-    if (n == width<float>) {
+    if (n == width<float>)
         _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_castps_si512(v)));
-        return;
-    }
+    else
 #endif
-    store_rounded_portable(p, v, n);
+        store_rounded_portable(p, v, n);
+    return v - big;
 }
 
 #undef HAT_DOT_512
