@@ -83,6 +83,7 @@
 #include <hat/latency/metrics.hpp>
 #include <hat/latency/mlp.hpp>
 #include <hat/latency/predicted.hpp>
+#include <hat/latency/runs.hpp>
 
 #include <hat/quant/kmeans.hpp>
 #include <hat/quant/quantized.hpp>

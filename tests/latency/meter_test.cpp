@@ -183,6 +183,30 @@ TEST_CASE("an earlier session's usual time continues its scale") {
     CHECK(r.total().count() == doctest::Approx(43));
 }
 
+TEST_CASE("a model that times itself is taken at its word, and a bad word is refused") {
+    struct Board {  // as if it were elsewhere: no time passes here
+        Machine* machine;
+        double encoder, decoder;
+        std::size_t fewer = 0;
+        hat::RunTimes run(const hat::RunCount& n) const {
+            machine->now += 5;
+            return {std::vector<double>(n.repeats, encoder), std::vector<double>(n.repeats - fewer, decoder)};
+        }
+    };
+    static_assert(hat::SelfTimedModel<Board> && !hat::TimedModel<Board>);
+    Machine m;
+    hat::Meter<Board, FakeClock> meter(Board{&m, 2, 8}, {}, FakeClock{&m});
+    const auto r = meter.measure(Board{&m, 3, 40});
+    CHECK(r.total().count() == doctest::Approx(43));
+    CHECK(r.reference.count() == doctest::Approx(10));
+    CHECK(r.gain == doctest::Approx(1));
+    CHECK(r.decoder.samples.size() == 20);
+    CHECK_THROWS_WITH_AS(meter.measure(Board{&m, 3, 40, 1}),
+                         "hat::Meter: the model timed 19 runs of a part, expected at least 20", hat::invalid_value);
+    CHECK_THROWS_WITH_AS(meter.measure(Board{&m, 3, -1}), doctest::Contains("a run took -1"), hat::not_finite);
+    CHECK_THROWS_WITH_AS(meter.measure(Board{&m, 3, NAN}), doctest::Contains("a run took nan"), hat::not_finite);
+}
+
 TEST_CASE("measured latency is a latency policy") {
     Machine m;
     const auto meter =

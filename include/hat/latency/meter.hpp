@@ -3,7 +3,6 @@
 /// A stopwatch for models that is right on a noisy machine.
 
 #include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <concepts>
 #include <cstddef>
@@ -12,6 +11,7 @@
 #include <hat/core/error.hpp>
 #include <hat/core/rng.hpp>
 #include <hat/latency/dataset.hpp>
+#include <hat/latency/runs.hpp>
 #include <hat/space/concepts.hpp>
 #include <limits>
 #include <memory>
@@ -23,13 +23,6 @@
 #include <vector>
 
 namespace hat {
-
-/// What a meter times: one run of the encoder, and all steps of the decoder for one translation of the stated length.
-template <class T>
-concept TimedModel = requires(T& model) {
-    model.encode();
-    model.decode();
-};
 
 /// Two callables as a TimedModel.
 template <std::invocable Encode, std::invocable Decode>
@@ -119,17 +112,11 @@ inline Timing summarize_runs(std::vector<double> samples, double trim) {
             std::move(samples)};
 }
 
-/// A clock that never goes back.
-struct SteadyClock {
-    /// The time since some fixed moment.
-    Milliseconds operator()() const { return std::chrono::steady_clock::now().time_since_epoch(); }
-};
-
 /// Times candidates against a fixed reference model. A machine's speed changes slowly (temperature, frequency, other
 /// tenants), by up to a half in the reference's own published data; repeats within one candidate cannot show that. So
 /// the reference runs before and after each few candidates; its time at a candidate's moment, interpolated, relative
 /// to its usual time, is the gain that the candidate's times are divided by.
-template <TimedModel Reference, class Clock = SteadyClock>
+template <MeteredModel Reference, class Clock = SteadyClock>
 requires requires(Clock& clock) {
     { clock() } -> std::convertible_to<Milliseconds>;
 }
@@ -159,7 +146,7 @@ public:
     /// What the reference usually takes: gains are relative to it. Store it to continue in another session.
     Milliseconds usual() {
         if (!usual_) {
-            warm_up(reference_);
+            (void)runs(reference_, {.warmup = options_.warmup, .repeats = 1});
             std::vector<double> times;
             for (std::size_t i = 0; i < calibration; ++i) times.push_back(time_reference().time.count());
             usual_ = summarize_runs(std::move(times), 0).median;
@@ -168,7 +155,7 @@ public:
     }
 
     /// One candidate.
-    template <TimedModel T>
+    template <MeteredModel T>
     Measurement measure(T&& candidate) {
         Measurement result;
         measure_all(
@@ -239,43 +226,33 @@ private:
         Milliseconds moment{};  // the middle of its runs
     };
 
+    /// The runs of any model, checked: others than ours may have timed them.
     template <class T>
-    void warm_up(T& model) {
-        for (std::size_t i = 0; i < options_.warmup; ++i) {
-            model.encode();
-            model.decode();
+    RunTimes runs(T& model, const RunCount& count) {
+        RunTimes times = time_runs(model, count, clock_);
+        for (const auto* part : {&times.encoder, &times.decoder}) {
+            if (part->size() < count.repeats)
+                throw invalid_value("hat::Meter: the model timed " + std::to_string(part->size()) +
+                                    " runs of a part, expected at least " + std::to_string(count.repeats));
+            for (const double t : *part)
+                if (!(t >= 0) || !std::isfinite(t))
+                    throw not_finite("hat::Meter: a run took " + std::to_string(t) + " ms by the clock");
         }
-    }
-    template <class F>
-    double time_once(F&& f) {
-        const Milliseconds begin = clock_();
-        f();
-        const double t = Milliseconds(clock_() - begin).count();
-        if (!(t >= 0) || !std::isfinite(t))
-            throw not_finite("hat::Meter: a run took " + std::to_string(t) + " ms by the clock");
-        return t;
-    }
-    template <class F>
-    Timing time_part(F&& f) {
-        std::vector<double> samples;
-        double total = 0;
-        while (samples.size() < options_.repeats ||
-               (total < options_.min_time.count() && samples.size() < options_.max_repeats)) {
-            samples.push_back(time_once(f));
-            total += samples.back();
-        }
-        return summarize_runs(std::move(samples), options_.trim);
+        return times;
     }
     template <class T>
     Attempt run(T& candidate) {
         Attempt best;
         double best_spread = std::numeric_limits<double>::infinity();
         for (std::size_t round = 0; round <= options_.retries; ++round) {
-            warm_up(candidate);
             Attempt a;
             const Milliseconds begin = clock_();
-            a.result.encoder = time_part([&] { candidate.encode(); });
-            a.result.decoder = time_part([&] { candidate.decode(); });
+            RunTimes times = runs(candidate, {.warmup = options_.warmup,
+                                              .repeats = options_.repeats,
+                                              .min_time = options_.min_time,
+                                              .max_repeats = options_.max_repeats});
+            a.result.encoder = summarize_runs(std::move(times.encoder), options_.trim);
+            a.result.decoder = summarize_runs(std::move(times.decoder), options_.trim);
             a.moment = (begin + Milliseconds(clock_())) / 2;
             const Milliseconds all = a.result.encoder.median + a.result.decoder.median;
             if (!(all.count() > 0)) throw not_finite("hat::Meter: the clock stands still while a candidate runs");
@@ -291,14 +268,10 @@ private:
     }
     ReferenceTime time_reference() {
         const Milliseconds begin = clock_();
-        std::vector<double> times;
-        reference_.encode();  // the candidate's data leave the caches
-        reference_.decode();
-        for (std::size_t i = 0; i < options_.reference_repeats; ++i)
-            times.push_back(time_once([&] {
-                reference_.encode();
-                reference_.decode();
-            }));
+        // the first run, which does not count: the candidate's data leave the caches
+        const RunTimes each = runs(reference_, {.warmup = 1, .repeats = options_.reference_repeats});
+        std::vector<double> times(options_.reference_repeats);
+        for (std::size_t i = 0; i < times.size(); ++i) times[i] = each.encoder[i] + each.decoder[i];
         const Milliseconds time = summarize_runs(std::move(times), 0).median;
         if (!(time.count() > 0)) throw not_finite("hat::Meter: the clock stands still while the reference runs");
         return {(begin + Milliseconds(clock_())) / 2, time};
@@ -319,7 +292,7 @@ struct Measured {
 
     /// The latency of `arch`, measured now; see Meter::measure().
     template <class A>
-    requires TimedModel<std::invoke_result_t<const Make&, const A&>> Milliseconds operator()(const A& arch) const {
+    requires MeteredModel<std::invoke_result_t<const Make&, const A&>> Milliseconds operator()(const A& arch) const {
         auto model = make(arch);
         return meter->measure(model).total();
     }
