@@ -4,7 +4,8 @@
 set -eu
 packages="g++ cmake ninja-build pkg-config libxtensor-dev libxsimd-dev libboost-dev nlohmann-json3-dev libyaml-cpp-dev
   libcli11-dev libfmt-dev zlib1g-dev libsentencepiece-dev"
-[ "${1:-}" = --tests ] && packages="$packages doctest-dev clang libbenchmark-dev doxygen mkdocs"
+[ "${1:-}" = --tests ] && packages="$packages doctest-dev clang libbenchmark-dev doxygen mkdocs
+  g++-aarch64-linux-gnu g++-arm-linux-gnueabihf qemu-user-static"
 [ "${1:-}" = --fuzz ] && packages="$packages clang libclang-rt-14-dev"
 missing=""
 for p in $packages; do

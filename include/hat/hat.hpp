@@ -83,7 +83,11 @@
 #include <hat/latency/metrics.hpp>
 #include <hat/latency/mlp.hpp>
 #include <hat/latency/predicted.hpp>
+#include <hat/latency/remote.hpp>
+#include <hat/latency/remote_protocol.hpp>
 #include <hat/latency/runs.hpp>
+
+#include <hat/deploy/agent.hpp>
 
 #include <hat/quant/kmeans.hpp>
 #include <hat/quant/quantized.hpp>
@@ -95,4 +99,5 @@
 
 #include <hat/io/atomic_file.hpp>
 #include <hat/io/csv.hpp>
+#include <hat/io/line_process.hpp>
 #include <hat/io/units.hpp>

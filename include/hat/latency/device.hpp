@@ -16,6 +16,15 @@
 
 namespace hat {
 
+/// A short name for a line that describes a device, for every row of a dataset.
+inline std::string device_id(std::string_view text) {
+    std::uint64_t h = 0;
+    for (const char c : text) h = mix64(h * 0x9E3779B97F4A7C15ULL + static_cast<unsigned char>(c) + 1);
+    char buffer[20];
+    std::snprintf(buffer, sizeof buffer, "%016llx", static_cast<unsigned long long>(h));
+    return buffer;
+}
+
 /// Fingerprint of a machine and a build: latencies of two devices must not be mixed. Unreadable parts are "unknown".
 struct Device {
     std::string cpu;           ///< model name
@@ -32,14 +41,8 @@ struct Device {
                "; processors=" + std::to_string(processors) + "; threads=" + std::to_string(threads) +
                "; hat=" + hat_version;
     }
-    /// A short name for the line above, for every row of a dataset.
-    std::string id() const {
-        std::uint64_t h = 0;
-        for (const char c : text()) h = mix64(h * 0x9E3779B97F4A7C15ULL + static_cast<unsigned char>(c) + 1);
-        char buffer[20];
-        std::snprintf(buffer, sizeof buffer, "%016llx", static_cast<unsigned long long>(h));
-        return buffer;
-    }
+    /// device_id() of the line above.
+    std::string id() const { return device_id(text()); }
     friend bool operator==(const Device&, const Device&) = default;  ///< memberwise
 };
 
