@@ -21,6 +21,7 @@
 #include <hat/kernel/dropout.hpp>
 #include <hat/kernel/embedding.hpp>
 #include <hat/kernel/gemm.hpp>
+#include <hat/kernel/gemm_bf16.hpp>
 #include <hat/kernel/int8.hpp>
 #include <hat/kernel/layer_norm.hpp>
 #include <hat/kernel/linear.hpp>

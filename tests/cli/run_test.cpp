@@ -255,10 +255,10 @@ TEST_CASE("what a stage finished under other settings, or on other text, is not 
     refused("train", "max-length: 100", "stage 'data' was made with other settings: 'max-length' was 250, now is 100");
     refused("train", "share-all-embeddings: False\nshare-decoder-input-output-embed: True\njoint-vocab: True",
             "'share-all-embeddings' was true, now is false");
-    for (const char* line :
-         {"encoder-normalize-before: True", "decoder-normalize-before: True", "no-decoder-final-norm: True",
-          "vocab-original-scaling: True", "adam-eps: 1e-6", "adam-betas: [0.9, 0.9]", "patience: 3",
-          "validate-every: 15", "average-checkpoints: 2", "sample-over: networks", "max-tokens: 400"}) {
+    for (const char* line : {"encoder-normalize-before: True", "decoder-normalize-before: True",
+                             "no-decoder-final-norm: True", "vocab-original-scaling: True", "adam-eps: 1e-6",
+                             "adam-betas: [0.9, 0.9]", "patience: 3", "validate-every: 15", "average-checkpoints: 2",
+                             "sample-over: networks", "max-tokens: 400", "precision: bf16"}) {
         const std::string text = line;
         refused("train", text,
                 "stage 'super' was made with other settings: '" + text.substr(0, text.find(':')) + "' was ");

@@ -233,3 +233,81 @@ TEST_CASE("rounding to bytes equals its portable twin: to the nearest, halves to
     const auto floats = lanes<float>(simd::load_as_float(integers.data()));
     for (std::size_t i = 0; i < w; ++i) CHECK(floats[i] == static_cast<float>(integers[i]));
 }
+
+TEST_CASE("rounding to pairs of bfloat16 equals its portable twin: to nearest even, denormals to zero, NaN stays") {
+    hat::Rng rng(5);
+    const auto float_of = [](std::uint32_t bits) {
+        float x;
+        std::memcpy(&x, &bits, sizeof x);
+        return x;
+    };
+    const auto random = [&] { return static_cast<std::uint32_t>(rng.below(std::uint64_t{1} << 32)); };
+    const std::vector<std::uint32_t> special{0,          0x80000000, 1,          0x807fffff, 0x00800000, 0x7f7fffff,
+                                             0x7f800000, 0xff800000, 0x7f800001, 0x7fffffff, 0xffc00000, 0x3f808000,
+                                             0x3f818000, 0x3f808001, 0x3f807fff, 0x7f7f8000};
+    for (std::size_t n = 0; n <= 70; ++n) {
+        std::vector<float> first(n), second(n);
+        for (std::size_t i = 0; i < n; ++i) {
+            first[i] = float_of(i % 3 ? random() : special[rng.below(special.size())]);
+            second[i] = float_of(i % 4 ? random() : special[rng.below(special.size())]);
+        }
+        const auto check = [&](auto&& round, std::size_t size) {  // round(portable, out)
+            std::vector<simd::Bf16Pair> found(size + 1, {7}), portable(size + 1, {7});
+            round(false, found.data());
+            round(true, portable.data());
+            for (std::size_t i = 0; i <= size; ++i) CHECK(found[i].bits == portable[i].bits);
+            CHECK(found[size].bits == 7);
+        };
+        check(
+            [&](bool portable, simd::Bf16Pair* out) {
+                portable ? simd::round_pairs_portable(first.data(), n, out) : simd::round_pairs(first.data(), n, out);
+            },
+            (n + 1) / 2);
+        for (const float* other : {static_cast<const float*>(second.data()), static_cast<const float*>(nullptr)})
+            check(
+                [&](bool portable, simd::Bf16Pair* out) {
+                    portable ? simd::round_pairs_portable(first.data(), other, n, out)
+                             : simd::round_pairs(first.data(), other, n, out);
+                },
+                n);
+    }
+    CHECK(simd::round_to_bf16(1.00390625F) == 0x3f80);  // halfway: to even
+    CHECK(simd::round_to_bf16(1.01171875F) == 0x3f82);
+    CHECK(simd::round_to_bf16(1e-40F) == 0);
+    CHECK(simd::round_to_bf16(3.4e38F) == 0x7f80);  // beyond the largest
+    const float one_two[] = {1, 2};
+    simd::Bf16Pair pair;
+    simd::round_pairs(one_two, 2, &pair);
+    CHECK(simd::first_of(pair) == 1);
+    CHECK(simd::second_of(pair) == 2);
+}
+
+TEST_CASE("a step of a chain over pairs of bfloat16 equals its portable twin, bit for bit, without denormals") {
+    constexpr std::size_t w = simd::width<float>;
+    hat::Rng rng(6);
+    std::vector<simd::Bf16Pair> a(w), b(w);
+    std::vector<float> c(w), expected(w);
+    for (int round = 0; round < 2000; ++round) {
+        const auto spread = static_cast<std::uint32_t>(1 + round % 20);  // of the exponents
+        const auto half = [&] {
+            const auto exponent = 127 - spread / 2 + static_cast<std::uint32_t>(rng.below(spread));
+            return static_cast<std::uint32_t>(rng.below(2)) << 15U | exponent << 7U |
+                   static_cast<std::uint32_t>(rng.below(128));
+        };
+        for (std::size_t i = 0; i < w; ++i) {
+            a[i] = {half() << 16U | half()};
+            b[i] = {half() << 16U | half()};
+            const std::uint32_t sum = half() << 16U | static_cast<std::uint32_t>(rng.below(1U << 16U));
+            std::memcpy(&c[i], &sum, sizeof sum);
+        }
+        expected = c;
+        simd::fma_portable(a.data(), b.data(), expected.data());
+        const auto whole = lanes<float>(simd::fma(simd::load(a.data()), simd::load(b.data()), simd::load(c.data())));
+        const auto left = lanes<float>(simd::fma(simd::splat(a[0]), simd::load(b.data()), simd::load(c.data())));
+        for (std::size_t i = 0; i < w; ++i) CHECK(whole[i] == expected[i]);
+        std::fill(a.begin() + 1, a.end(), a[0]);
+        expected = c;
+        simd::fma_portable(a.data(), b.data(), expected.data());
+        for (std::size_t i = 0; i < w; ++i) CHECK(left[i] == expected[i]);
+    }
+}

@@ -165,6 +165,37 @@ TEST_CASE("stopped at any update and resumed, with any number of threads, the we
     }
 }
 
+TEST_CASE(
+    "bf16 learns as fp32 does; stopped and resumed with other threads, to the bit; another precision is refused") {
+    const hat_test::TemporaryFolder folder;
+    auto o = options(150);
+    o.validate_every = 150;
+    const auto last = [&](hat::Weights<float>& weights) {
+        return hat::Trainer(weights, super(), o).run().state.history.back().valid.at("largest").loss;
+    };
+    auto plain = fresh(), whole = fresh();
+    const double expected = last(plain);
+    o.precision = hat::Precision::bf16;
+    CHECK(last(whole) == doctest::Approx(expected).epsilon(0.02));
+    CHECK(!same_bits(plain, whole));
+
+    o.folder = folder / "run";
+    std::atomic<bool> stop{false};
+    o.stop = &stop;
+    auto weights = fresh();
+    hat::Trainer(weights, super(), o, hat::ThreadPool(3)).run({.updated = [&](const hat::TrainingProgress& p) {
+        stop = p.update == 70;
+    }});
+    stop = false;
+    o.precision = hat::Precision::fp32;
+    const std::string message = message_of<hat::bad_file>([&] { hat::Trainer(weights, super(), o).run(); });
+    CHECK(contains(message, "this is a checkpoint of another recipe: recipe.precision is \"bf16\", expected \"fp32\""));
+    o.precision = hat::Precision::bf16;
+    weights = fresh();
+    hat::Trainer(weights, super(), o).run();
+    CHECK(same_bits(weights, whole));
+}
+
 TEST_CASE("stops and the clock change neither which checkpoints are averaged nor which are kept") {
     const hat_test::TemporaryFolder folder;
     auto o = options(23);

@@ -205,6 +205,7 @@ Settings read_settings(const std::vector<std::string>& names) {
     sub.dropout = at_least_zero("sub-dropout", sub.dropout);
     check_schedule(config, "", s.super_recipe);
     check_schedule(config, "sub-", sub);
+    s.precision = one_of(config, "precision", s.precision, {"fp32", "bf16"});
     s.average_checkpoints = count(config, "average-checkpoints", s.average_checkpoints);
     s.validate_every = count(config, "validate-every", 0, 0);
     s.checkpoint_every = count(config, "checkpoint-every", 0, 0);
@@ -281,6 +282,7 @@ Settings read_settings(const std::vector<std::string>& names) {
     s.model_identity.update(space_json(s.space()));
     s.model_identity["seed"] = s.seed;
     s.training_identity = recipe_json(s.super_recipe);
+    s.training_identity["precision"] = s.precision;
     s.training_identity["average-checkpoints"] = s.average_checkpoints;
     s.training_identity["validate-every"] = s.validate_every;
     s.training_identity["patience"] = s.patience;

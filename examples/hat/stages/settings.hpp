@@ -36,6 +36,7 @@ struct Settings {
 
     // training
     TrainingRecipe super_recipe, sub_recipe;
+    std::string precision = "fp32";  // fp32, bf16
     std::size_t average_checkpoints = 1;
     std::uint64_t validate_every = 0, checkpoint_every = 0, patience = 0;
 

@@ -97,6 +97,7 @@ Json train(const Project& project, const std::string& name, const RuntimeArch& a
         project.say("notice: " + std::to_string(what.dropped) + " training pairs are longer than max-tokens, " +
                     std::to_string(recipe.max_tokens) + ", and are left out");
     TrainerOptions options = trainer_options(recipe);
+    options.precision = s.precision == "bf16" ? Precision::bf16 : Precision::fp32;
     options.folder = project.folder / name;
     options.validate_every = s.validate_every;
     options.checkpoint_every = s.checkpoint_every;

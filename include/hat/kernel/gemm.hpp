@@ -5,12 +5,14 @@
 
 #include <algorithm>
 #include <array>
+#include <concepts>
 #include <cstddef>
 #include <hat/core/arena.hpp>
 #include <hat/core/executor.hpp>
 #include <hat/core/extent.hpp>
 #include <hat/kernel/parallel.hpp>
 #include <hat/kernel/simd.hpp>
+#include <type_traits>
 #include <utility>
 
 namespace hat {
@@ -23,6 +25,10 @@ struct Epilogue {
     T scale = T(1);           ///< multiplies last
     bool accumulate = false;  ///< the chain starts from c instead of zero
 };
+
+/// What sums of products of In are held in: its own type, or float for pairs of bfloat16.
+template <class In>
+using Sum = std::conditional_t<std::same_as<In, simd::Bf16Pair>, float, In>;
 
 /// Columns of the register block of a product, and of a panel: two vectors.
 template <class T>
@@ -98,13 +104,13 @@ void pack_panel(const T* b, std::size_t k_step, std::size_t n_step, std::size_t 
 
 /// R rows times P panels, k steps. `a` has strides (a_row, a_col); `b` holds the first element of each panel, whose
 /// rows are `b_step` elements apart. With `load`, the chains continue from c.
-template <std::size_t R, std::size_t P, class T, Extent K = std::size_t>
-void tile(K k, const T* a, std::size_t a_row, std::size_t a_col, const T* const* b, std::size_t b_step, T* c,
+template <std::size_t R, std::size_t P, class In, Extent K = std::size_t, class T = Sum<In>>
+void tile(K k, const In* a, std::size_t a_row, std::size_t a_col, const In* const* b, std::size_t b_step, T* c,
           std::size_t c_row, std::size_t columns, bool load, const Epilogue<T>* end) {
     using V = simd::Vec<T>;
     constexpr std::size_t W = simd::width<T>, C = 2 * P;
     V acc[R][C];
-    const T* panel[P];
+    const In* panel[P];
 #pragma GCC unroll 16
     for (std::size_t p = 0; p < P; ++p) panel[p] = b[p];
     const auto at = [&](std::size_t j) { return panel[j / 2] + (j % 2) * W; };
@@ -127,12 +133,12 @@ void tile(K k, const T* a, std::size_t a_row, std::size_t a_col, const T* const*
 #pragma GCC unroll 16
             for (std::size_t j = 0; j < C; ++j) acc[i][j] = simd::zero<T>();
     }
-    const T* row[R];
+    const In* row[R];
 #pragma GCC unroll 16
     for (std::size_t i = 0; i < R; ++i) row[i] = a + i * a_row;
     // few rows stream b from memory: the hardware's prefetchers stop at every page. Many rows: c is what comes cold.
-    constexpr bool stream = R <= tile_rows<T> / 2;
-    constexpr std::size_t ahead = (R <= 2 ? 1024 : 4096) / sizeof(T);
+    constexpr bool stream = R <= tile_rows<In> / 2;
+    constexpr std::size_t ahead = (R <= 2 ? 1024 : 4096) / sizeof(In);
     if (!stream && k >= 128)
 #pragma GCC unroll 16
         for (std::size_t i = 0; i < R; ++i)
@@ -143,12 +149,12 @@ void tile(K k, const T* a, std::size_t a_row, std::size_t a_col, const T* const*
         if constexpr (stream)
 #pragma GCC unroll 16
             for (std::size_t j = 0; j < C; ++j) __builtin_prefetch(at(j) + down + ahead);
-        V right[C];
+        decltype(simd::load(a)) right[C];
 #pragma GCC unroll 16
         for (std::size_t j = 0; j < C; ++j) right[j] = simd::load(at(j) + down);
 #pragma GCC unroll 16
         for (std::size_t i = 0; i < R; ++i) {
-            const V left = simd::splat(row[i][step]);
+            const auto left = simd::splat(row[i][step]);
 #pragma GCC unroll 16
             for (std::size_t j = 0; j < C; ++j) acc[i][j] = simd::fma(left, right[j], acc[i][j]);
         }
@@ -191,14 +197,14 @@ void tile(K k, const T* a, std::size_t a_row, std::size_t a_col, const T* const*
 }
 
 /// tile<R, P> for R = 1 .. tile_rows, as a table. Few rows take several panels at once to fill the pipelines.
-template <class T>
-using Tile = void (*)(std::size_t, const T*, std::size_t, std::size_t, const T* const*, std::size_t, T*, std::size_t,
-                      std::size_t, bool, const Epilogue<T>*);
-template <class T>
-inline constexpr std::array<Tile<T>, tile_rows<T>> tiles = []<std::size_t... I>(std::index_sequence<I...>) {
-    return std::array<Tile<T>, sizeof...(I)>{&tile<I + 1, 1, T>...};
+template <class In>
+using Tile = void (*)(std::size_t, const In*, std::size_t, std::size_t, const In* const*, std::size_t, Sum<In>*,
+                      std::size_t, std::size_t, bool, const Epilogue<Sum<In>>*);
+template <class In>
+inline constexpr std::array<Tile<In>, tile_rows<In>> tiles = []<std::size_t... I>(std::index_sequence<I...>) {
+    return std::array<Tile<In>, sizeof...(I)>{&tile<I + 1, 1, In>...};
 }
-(std::make_index_sequence<tile_rows<T>>{});
+(std::make_index_sequence<tile_rows<In>>{});
 /// Rows up to which four panels are taken at once.
 template <class T>
 inline constexpr std::size_t wide_rows = simd::registers == 32 ? 2 : 1;
@@ -225,10 +231,10 @@ inline constexpr std::size_t k_block = 512;
 
 /// c[m x n] (+)= a[m x k] b for panels [first_panel, last_panel), one thread. K is cut into blocks that reload the
 /// accumulators: the chains stay whole.
-template <class T, Extent M, Extent N, Extent K>
-void multiply_panels(M m, const T* a, std::size_t a_row, std::size_t a_col, const Panels<T, N, K>& b,
+template <class In, Extent M, Extent N, Extent K, class T = Sum<In>>
+void multiply_panels(M m, const In* a, std::size_t a_row, std::size_t a_col, const Panels<In, N, K>& b,
                      std::size_t first_panel, std::size_t last_panel, T* c, std::size_t c_row, const Epilogue<T>& end) {
-    constexpr std::size_t w = tile_columns<T>;
+    constexpr std::size_t w = tile_columns<In>;
     const auto k = b.k;
     const std::size_t n = b.n;
     const auto bias_at = [&](std::size_t p) {
@@ -247,20 +253,20 @@ void multiply_panels(M m, const T* a, std::size_t a_row, std::size_t a_col, cons
         return;
     }
     if constexpr (FixedExtent<M>)
-        if constexpr (M::value <= tile_rows<T>) {  // one tile whose sizes the compiler knows
-            constexpr std::size_t wide = M::value <= wide_rows<T> ? 4 : 1;
+        if constexpr (M::value <= tile_rows<In>) {  // one tile whose sizes the compiler knows
+            constexpr std::size_t wide = M::value <= wide_rows<In> ? 4 : 1;
             for (std::size_t p = first_panel; p < last_panel;) {
                 const Epilogue<T> here = bias_at(p);
                 if (wide > 1 && last_panel - p >= wide) {
-                    const T* right[wide];
+                    const In* right[wide];
                     for (std::size_t q = 0; q < wide; ++q) right[q] = b.at(p + q);
-                    tile<M::value, wide, T, K>(k, a, a_row, a_col, right, b.step, c + p * w, c_row,
-                                               std::min(wide * w, n - p * w), end.accumulate, &here);
+                    tile<M::value, wide, In, K>(k, a, a_row, a_col, right, b.step, c + p * w, c_row,
+                                                std::min(wide * w, n - p * w), end.accumulate, &here);
                     p += wide;
                 } else {
-                    const T* right[1] = {b.at(p)};
-                    tile<M::value, 1, T, K>(k, a, a_row, a_col, right, b.step, c + p * w, c_row, std::min(w, n - p * w),
-                                            end.accumulate, &here);
+                    const In* right[1] = {b.at(p)};
+                    tile<M::value, 1, In, K>(k, a, a_row, a_col, right, b.step, c + p * w, c_row,
+                                             std::min(w, n - p * w), end.accumulate, &here);
                     ++p;
                 }
             }
@@ -268,19 +274,19 @@ void multiply_panels(M m, const T* a, std::size_t a_row, std::size_t a_col, cons
         }
     // a block of the left operand is copied where reading it in place would miss the cache: when it is read across
     // its rows, or when its rows lie a multiple of a page apart and fight for the same cache sets
-    const bool across = a_row == 1 && m > tile_rows<T>;
-    const bool colliding = a_col == 1 && m > 2 * tile_rows<T> && a_row * sizeof(T) % 4096 == 0;
+    const bool across = a_row == 1 && a_col != m && m > tile_rows<In>;
+    const bool colliding = a_col == 1 && m > 2 * tile_rows<In> && a_row * sizeof(In) % 4096 == 0;
     const std::size_t block =
-        m <= tile_rows<T> ? std::size_t{k} : k_block;  // one tile of rows reads b once: nothing to keep
+        m <= tile_rows<In> ? std::size_t{k} : k_block;  // one tile of rows reads b once: nothing to keep
     for (std::size_t k0 = 0; k0 < k; k0 += block) {
         const std::size_t steps = std::min(block, k - k0);
         const bool last = k0 + steps == k, load = k0 > 0 || end.accumulate;
-        const T* left = a + k0 * a_col;
+        const In* left = a + k0 * a_col;
         std::size_t left_row = a_row, left_col = a_col;
         if (across || colliding) {
             left_row = across ? 1 : steps + 16;
             left_col = across ? m : 1;
-            T* copy = thread_scratch<T>(1, across ? steps * m : m * left_row);
+            In* copy = thread_scratch<In>(1, across ? steps * m : m * left_row);
             if (across)
                 for (std::size_t i = 0; i < steps; ++i) std::copy_n(left + i * a_col, m, copy + i * m);
             else
@@ -290,32 +296,53 @@ void multiply_panels(M m, const T* a, std::size_t a_row, std::size_t a_col, cons
         for (std::size_t p = first_panel; p < last_panel;) {
             const std::size_t columns = std::min(w, n - p * w);
             const Epilogue<T> here = bias_at(p);
-            if (m <= wide_rows<T> && last_panel - p >= 4) {
+            if (m <= wide_rows<In> && last_panel - p >= 4) {
                 const std::size_t wide = std::min(4 * w, n - p * w);
-                const T* right[4];
+                const In* right[4];
                 for (std::size_t q = 0; q < 4; ++q) right[q] = b.at(p + q) + k0 * b.step;
                 if (m == 1)
-                    tile<1, 4, T>(steps, left, left_row, left_col, right, b.step, c + p * w, c_row, wide, load,
-                                  last ? &here : nullptr);
-                else if constexpr (wide_rows<T> >= 2)
-                    tile<2, 4, T>(steps, left, left_row, left_col, right, b.step, c + p * w, c_row, wide, load,
-                                  last ? &here : nullptr);
+                    tile<1, 4, In>(steps, left, left_row, left_col, right, b.step, c + p * w, c_row, wide, load,
+                                   last ? &here : nullptr);
+                else if constexpr (wide_rows<In> >= 2)
+                    tile<2, 4, In>(steps, left, left_row, left_col, right, b.step, c + p * w, c_row, wide, load,
+                                   last ? &here : nullptr);
                 p += 4;
                 continue;
             }
-            const T* right[1] = {b.at(p) + k0 * b.step};
+            const In* right[1] = {b.at(p) + k0 * b.step};
             // rows are spread evenly over the tiles: 16 rows are 8 + 8, not 14 + 2
-            const std::size_t count = (m + tile_rows<T> - 1) / tile_rows<T>;
+            const std::size_t count = (m + tile_rows<In> - 1) / tile_rows<In>;
             std::size_t i = 0;
             for (std::size_t t = 0; t < count; ++t) {
                 const std::size_t rows = m / count + (t < m % count ? 1 : 0);
-                tiles<T>[rows - 1](steps, left + i * left_row, left_row, left_col, right, b.step, c + i * c_row + p * w,
-                                   c_row, columns, load, last ? &here : nullptr);
+                tiles<In>[rows - 1](steps, left + i * left_row, left_row, left_col, right, b.step,
+                                    c + i * c_row + p * w, c_row, columns, load, last ? &here : nullptr);
                 i += rows;
             }
             ++p;
         }
     }
+}
+
+/// Cuts a product of m rows and k steps into blocks of rows and of panels: body(first row, rows, first panel, last
+/// panel). With few rows, a piece has panels worth about 2M multiply-adds.
+template <class In, ExecutorPolicy E, class Body>
+void for_each_piece(const E& executor, std::size_t m, std::size_t k, std::size_t panels, Body&& body) {
+    const std::size_t row_block = tile_rows<In> * (m < 1024 ? 4 : 8), row_blocks = (m + row_block - 1) / row_block;
+    std::size_t group = 16;
+    if (m <= 2 * tile_rows<In>) {
+        const std::size_t work = std::max<std::size_t>(1, m * k * tile_columns<In>);
+        group = ((std::size_t{1} << 21) / work + 4) / 4 * 4;
+    }
+    const std::size_t groups = (panels + group - 1) / group;
+    const auto piece = [&](std::size_t i) {
+        const std::size_t r = i / groups * row_block, p = i % groups * group;
+        body(r, std::min(row_block, m - r), p, std::min(panels, p + group));
+    };
+    if (row_blocks * groups == 1)
+        piece(0);
+    else
+        executor(row_blocks * groups, piece);
 }
 
 }  // namespace detail
@@ -365,23 +392,10 @@ void multiply(const E& executor, const A& a, const Panels<T, N, K>& b, const C& 
             detail::multiply_panels<T>(all, a.row(0), a.stride, 1, b, 0, panels, c.row(0), c.stride, end);
             return;
         }
-    // pieces: blocks of rows and of panels; with few rows, panels worth about 2M multiply-adds
-    const std::size_t row_block = tile_rows<T> * (m < 1024 ? 4 : 8), row_blocks = (m + row_block - 1) / row_block;
-    std::size_t group = 16;
-    if (m <= 2 * tile_rows<T>) {
-        const std::size_t work = std::max<std::size_t>(1, m * k * tile_columns<T>);
-        group = ((std::size_t{1} << 21) / work + 4) / 4 * 4;
-    }
-    const std::size_t groups = (panels + group - 1) / group;
-    const auto piece = [&](std::size_t i) {
-        const std::size_t r = i / groups * row_block, p = i % groups * group, rows = std::min(row_block, m - r);
-        detail::multiply_panels<T>(rows, a.row(r), a.stride, 1, b, p, std::min(panels, p + group), c.row(r), c.stride,
-                                   end);
-    };
-    if (row_blocks * groups == 1)
-        piece(0);
-    else
-        executor(row_blocks * groups, piece);
+    detail::for_each_piece<T>(
+        executor, m, k, panels, [&](std::size_t r, std::size_t rows, std::size_t p, std::size_t q) {
+            detail::multiply_panels<T>(rows, a.row(r), a.stride, 1, b, p, q, c.row(r), c.stride, end);
+        });
 }
 
 /// c[M x N] += a^T b for a[K x M] and b[K x N]: the gradient of weights. b is packed block by block of its rows.

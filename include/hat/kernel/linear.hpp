@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <hat/core/extent.hpp>
 #include <hat/kernel/gemm.hpp>
+#include <hat/kernel/gemm_bf16.hpp>
 
 namespace hat {
 
@@ -51,12 +52,16 @@ struct Activation {
     T scale = T(1);     ///< multiplies last
 };
 
-/// y[M x N] = scale * relu(x[M x K] w^T + bias)
+/// y[M x N] = scale * relu(x[M x K] w^T + bias), the operands of the product rounded to `precision` (float only).
 template <class T, ExecutorPolicy E, ViewOf<T> X, ViewOf<T> Y>
-void linear(const E& executor, const X& x, const Linear<T>& layer, const Y& y, Activation<T> end = {}) {
-    T* panels = detail::thread_scratch<T>(0, Panels<T>::elements(layer.weight.rows, layer.weight.cols));
-    multiply<T>(executor, x, pack_transposed<T>(executor, layer.weight, panels), y,
-                {.bias = layer.bias, .relu = end.relu, .scale = end.scale});
+void linear(const E& executor, const X& x, const Linear<T>& layer, const Y& y, Activation<T> end = {},
+            Precision precision = Precision::fp32) {
+    detail::with_operand<T>(precision, [&]<class In>() {
+        const std::size_t steps = chain_steps<In>(layer.weight.cols);
+        In* panels = detail::thread_scratch<In>(0, Panels<In>::elements(layer.weight.rows, steps));
+        multiply<In>(executor, x, pack_transposed<In>(executor, layer.weight, panels), y,
+                     {.bias = layer.bias, .relu = end.relu, .scale = end.scale});
+    });
 }
 /// The same from packed weights, to the bit.
 template <class T, ExecutorPolicy E, ViewOf<T> X, ViewOf<T> Y>
@@ -69,11 +74,14 @@ void linear(const E& executor, const X& x, const StoredLinear<T, N, K>& layer, c
     multiply<T>(executor, x, layer.weight, y, {.bias = layer.bias, .relu = end.relu, .scale = end.scale});
 }
 
-/// dx[M x K] (+)= dy[M x N] w
+/// dx[M x K] (+)= dy[M x N] w, the operands rounded to `precision` (float only).
 template <class T, ExecutorPolicy E>
-void linear_backward_input(const E& executor, View<const T> dy, View<const T> weight, View<T> dx, bool accumulate) {
-    T* panels = detail::thread_scratch<T>(0, Panels<T>::elements(weight.cols, weight.rows));
-    multiply<T>(executor, dy, pack_plain<T>(executor, weight, panels), dx, {.accumulate = accumulate});
+void linear_backward_input(const E& executor, View<const T> dy, View<const T> weight, View<T> dx, bool accumulate,
+                           Precision precision = Precision::fp32) {
+    detail::with_operand<T>(precision, [&]<class In>() {
+        In* panels = detail::thread_scratch<In>(0, Panels<In>::elements(weight.cols, chain_steps<In>(weight.rows)));
+        multiply<In>(executor, dy, pack_plain<In>(executor, weight, panels), dx, {.accumulate = accumulate});
+    });
 }
 
 /// dbias[n] += sum over rows of dy(., n), in ascending order.
@@ -91,10 +99,11 @@ void add_column_sums(const E& executor, View<const T> dy, T* dbias) {
     });
 }
 
-/// dw[N x K] += dy^T x and dbias += column sums of dy (unless null).
+/// dw[N x K] += dy^T x, the operands rounded to `precision` (float only), and dbias += column sums of dy (unless null).
 template <class T, ExecutorPolicy E>
-void linear_backward_weight(const E& executor, View<const T> dy, View<const T> x, View<T> dw, T* dbias) {
-    multiply_transposed<T>(executor, dy, x, dw);
+void linear_backward_weight(const E& executor, View<const T> dy, View<const T> x, View<T> dw, T* dbias,
+                            Precision precision = Precision::fp32) {
+    detail::with_operand<T>(precision, [&]<class In>() { multiply_transposed<In>(executor, dy, x, dw); });
     if (dbias) add_column_sums<T>(executor, dy, dbias);
 }
 

@@ -60,37 +60,53 @@ LossSums smoothed_loss_row(T* logits, std::size_t vocabulary, std::size_t target
     return {(1 - smoothing) * nll + smoothing / v * smooth, nll, 1};
 }
 
-/// Loss of hidden states y[tokens x D] under the output matrix[V x D]. With `dy` and `dmatrix` it also writes the
-/// gradient of y and adds that of the matrix.
-template <class T, ExecutorPolicy E>
-LossSums output_loss(const E& executor, View<const T> y, View<const T> matrix, std::span<const std::int32_t> targets,
-                     double smoothing, Arena& arena, View<T>* dy, View<T>* dmatrix) {
+namespace detail {
+
+/// output_loss() with operands made of In.
+template <class In, class T, ExecutorPolicy E>
+LossSums output_loss_in(const E& executor, View<const T> y, View<const T> matrix, std::span<const std::int32_t> targets,
+                        double smoothing, Arena& arena, View<T>* dy, View<T>* dmatrix) {
     const Arena::Scope temporaries(arena);
-    const std::size_t vocabulary = matrix.rows, rows = y.rows, block = 512;
-    T* forward = arena.take<T>(Panels<T>::elements(vocabulary, matrix.cols));
-    const Panels<T> right = pack_transposed<T>(executor, matrix, forward);
-    Panels<T> back;
-    if (dy) back = pack_plain<T>(executor, matrix, arena.take<T>(Panels<T>::elements(matrix.cols, vocabulary)));
+    const std::size_t vocabulary = matrix.rows, width = matrix.cols, rows = y.rows, block = 512;
+    const auto room = [&](std::size_t n, std::size_t k) {
+        return arena.take<In>(Panels<In>::elements(n, chain_steps<In>(k)));
+    };
+    const Panels<In> right = pack_transposed<In>(executor, matrix, room(vocabulary, width));
+    Panels<In> back;
+    if (dy) back = pack_plain<In>(executor, matrix, room(width, vocabulary));
     const std::size_t stride = (vocabulary + simd::width<T> - 1) / simd::width<T> * simd::width<T>;
     T* logits = arena.take<T>(std::min(rows, block) * stride);
     std::vector<LossSums> row_losses(rows);
     for (std::size_t r0 = 0; r0 < rows; r0 += block) {
         const std::size_t n = std::min(block, rows - r0);
         const View<T> z{logits, n, vocabulary, stride};
-        multiply<T>(executor, y.rows_at(r0, n), right, z);
+        multiply<In>(executor, y.rows_at(r0, n), right, z);
         parallel_rows(executor, n, 4 * vocabulary, [&](std::size_t first, std::size_t last) {
             for (std::size_t r = first; r < last; ++r)
                 row_losses[r0 + r] = smoothed_loss_row(z.row(r), vocabulary, static_cast<std::size_t>(targets[r0 + r]),
                                                        smoothing, dy != nullptr);
         });
         if (dy) {
-            multiply<T>(executor, View<const T>(z), back, dy->rows_at(r0, n));
-            multiply_transposed<T>(executor, View<const T>(z), y.rows_at(r0, n), *dmatrix);
+            multiply<In>(executor, View<const T>(z), back, dy->rows_at(r0, n));
+            multiply_transposed<In>(executor, View<const T>(z), y.rows_at(r0, n), *dmatrix);
         }
     }
     LossSums sums;
     for (const auto& l : row_losses) sums += l;
     return sums;
+}
+
+}  // namespace detail
+
+/// Loss of hidden states y[tokens x D] under the output matrix[V x D]. With `dy` and `dmatrix` it also writes the
+/// gradient of y and adds that of the matrix. The operands of the products are rounded to `precision` (float only).
+template <class T, ExecutorPolicy E>
+LossSums output_loss(const E& executor, View<const T> y, View<const T> matrix, std::span<const std::int32_t> targets,
+                     double smoothing, Arena& arena, View<T>* dy, View<T>* dmatrix,
+                     Precision precision = Precision::fp32) {
+    return detail::with_operand<T>(precision, [&]<class In>() {
+        return detail::output_loss_in<In, T>(executor, y, matrix, targets, smoothing, arena, dy, dmatrix);
+    });
 }
 
 }  // namespace hat

@@ -3,6 +3,7 @@
 /// The only file that includes xsimd. It absorbs what differs between 8.1 and 14 (hadd became reduce_add in 9; fma, NaN
 /// in max, interleaving: see there), uses nothing else that changed, and lends intrinsics a portable twin.
 
+#include <bit>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
@@ -587,6 +588,119 @@ inline Vec<float> store_rounded(std::int8_t* p, const Vec<float>& a, const Vec<f
     return v - big;
 }
 
+// -- pairs of bfloat16 ------------------------------------------------------------------------------------------------
+
+#if defined(__AVX512BF16__) && defined(__AVX512BW__)
+#define HAT_BF16_512  // up to the end of this file
+#endif
+
+/// Two neighbours of a chain in bfloat16: the first one in the upper half, because the instruction adds that product
+/// first.
+struct Bf16Pair {
+    std::uint32_t bits;  ///< both numbers
+};
+/// Pairs in a register: one for each sum.
+template <>
+inline constexpr std::size_t width<Bf16Pair> = width<float>;
+
+/// A register of width<Bf16Pair> pairs: operands of fma().
+#if defined(HAT_BF16_512)
+using Bf16Pairs = __m512i;
+#else
+struct Bf16Pairs {
+    Vec<float> first;   ///< the upper halves
+    Vec<float> second;  ///< the lower halves
+};
+#endif
+
+/// The bits of x in bfloat16, rounded to nearest even. As the instruction does it: what is smaller than the smallest
+/// normal number becomes zero, a NaN stays one.
+constexpr std::uint32_t round_to_bf16(float x) {
+    const auto bits = std::bit_cast<std::uint32_t>(x);
+    if ((bits & 0x7f800000U) == 0) return bits >> 16U & 0x8000U;
+    if ((bits & 0x7fffffffU) > 0x7f800000U) return bits >> 16U | 0x40U;
+    return (bits + 0x7fffU + (bits >> 16U & 1U)) >> 16U;
+}
+/// The first (second) number of a pair.
+constexpr float first_of(Bf16Pair p) { return std::bit_cast<float>(p.bits & 0xffff0000U); }
+/// See first_of().
+constexpr float second_of(Bf16Pair p) { return std::bit_cast<float>(p.bits << 16U); }
+
+/// The portable twin of round_pairs(row).
+inline void round_pairs_portable(const float* row, std::size_t k, Bf16Pair* out) {
+    for (std::size_t i = 0; i < k; i += 2)
+        out[i / 2] = {round_to_bf16(row[i]) << 16U | (i + 1 < k ? round_to_bf16(row[i + 1]) : 0U)};
+}
+/// Rounds the k neighbours of a row to (k + 1) / 2 pairs; a missing last number is zero.
+inline void round_pairs(const float* row, std::size_t k, Bf16Pair* out) {
+    std::size_t i = 0;
+#if defined(HAT_BF16_512)
+    for (; i + 32 <= k; i += 32) {
+        const auto both =
+            reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(_mm512_loadu_ps(row + i + 16), _mm512_loadu_ps(row + i)));
+        _mm512_storeu_si512(out + i / 2, _mm512_rol_epi32(both, 16));
+    }
+#endif
+    round_pairs_portable(row + i, k - i, out + i / 2);
+}
+/// The portable twin of round_pairs(first, second).
+inline void round_pairs_portable(const float* first, const float* second, std::size_t n, Bf16Pair* out) {
+    for (std::size_t i = 0; i < n; ++i)
+        out[i] = {round_to_bf16(first[i]) << 16U | (second ? round_to_bf16(second[i]) : 0U)};
+}
+/// Rounds two rows of n numbers to n pairs; a missing second row (null) is zeros.
+inline void round_pairs(const float* first, const float* second, std::size_t n, Bf16Pair* out) {
+    std::size_t i = 0;
+#if defined(HAT_BF16_512)
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i interleaved =
+        _mm512_or_si512(lane, _mm512_slli_epi32(_mm512_add_epi32(lane, _mm512_set1_epi32(16)), 16));
+    for (; i + 16 <= n; i += 16) {
+        const __m512 lower = second ? _mm512_loadu_ps(second + i) : _mm512_setzero_ps();
+        const auto both = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(_mm512_loadu_ps(first + i), lower));
+        _mm512_storeu_si512(out + i, _mm512_permutexvar_epi16(interleaved, both));
+    }
+#endif
+    round_pairs_portable(first + i, second ? second + i : nullptr, n - i, out + i);
+}
+
+/// width<Bf16Pair> pairs from p, aligned or not.
+inline Bf16Pairs load(const Bf16Pair* p) {
+#if defined(HAT_BF16_512)
+    return _mm512_loadu_si512(p);
+#else
+    alignas(64) float first[width<float>], second[width<float>];
+    for (std::size_t i = 0; i < width<float>; ++i) first[i] = first_of(p[i]), second[i] = second_of(p[i]);
+    return {Vec<float>::load_aligned(first), Vec<float>::load_aligned(second)};
+#endif
+}
+/// The same pair in every lane.
+inline Bf16Pairs splat(Bf16Pair p) {
+#if defined(HAT_BF16_512)
+    return _mm512_set1_epi32(std::bit_cast<std::int32_t>(p.bits));
+#else
+    return {Vec<float>(first_of(p)), Vec<float>(second_of(p))};
+#endif
+}
+/// The portable twin of fma() of pairs, in memory. A product of two bfloat16 is exact in a float, so nothing depends on
+/// whether the machine rounds between multiplying and adding.
+inline void fma_portable(const Bf16Pair* a, const Bf16Pair* b, float* c) {
+    for (std::size_t i = 0; i < width<float>; ++i) {
+        const float first = first_of(a[i]) * first_of(b[i]), second = second_of(a[i]) * second_of(b[i]);
+        c[i] = (c[i] + first) + second;
+    }
+}
+/// a.second * b.second + (a.first * b.first + c): two links of a chain. The instruction takes numbers smaller than the
+/// smallest normal one (1.2e-38) as zero, on both sides; the portable form keeps them.
+inline Vec<float> fma(const Bf16Pairs& a, const Bf16Pairs& b, const Vec<float>& c) {
+#if defined(HAT_BF16_512)
+    return _mm512_dpbf16_ps(c, reinterpret_cast<__m512bh>(a), reinterpret_cast<__m512bh>(b));
+#else
+    return fma(a.second, b.second, fma(a.first, b.first, c));
+#endif
+}
+
+#undef HAT_BF16_512
 #undef HAT_DOT_512
 
 }  // namespace hat::simd

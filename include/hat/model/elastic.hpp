@@ -3,6 +3,7 @@
 /// The elastic path: any SubTransformer, chosen at run time, on the SuperTransformer's memory; forward and backward.
 
 #include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <hat/core/arena.hpp>
@@ -26,6 +27,9 @@ struct LossOptions {
     double attention_dropout = 0;   ///< of attention maps
     double activation_dropout = 0;  ///< inside feed-forward blocks
     std::uint64_t seed = 0;         ///< of this batch's dropout masks
+    /// What operands of the products of linear layers and of the output layer are rounded to; all else is float. bf16
+    /// needs a model of floats.
+    Precision precision = Precision::fp32;
 };
 
 /// Throws unless every rate is at least 0 and less than 1.
@@ -241,15 +245,15 @@ private:
         T *mean = nullptr, *rstd = nullptr;
     };
 
-    LayerContext context() { return {pool_, arena_}; }
+    LayerContext context(Precision precision) { return {pool_, arena_, precision}; }
 
     EncoderPass<T> encode(const SubTransformerView<T>& sub, const Batch& batch, const LossOptions& options) {
-        return run_encoder<T>(context(), sub, encoder_positions_, batch.source, options);
+        return run_encoder<T>(context(options.precision), sub, encoder_positions_, batch.source, options);
     }
 
     DecoderPass decode(const SubTransformerView<T>& sub, const Batch& batch, const EncoderPass<T>& encoder,
                        const LossOptions& options) {
-        const LayerContext c = context();
+        const LayerContext c = context(options.precision);
         const auto& config = sub.config();
         const Ragged& previous = batch.previous;
         if (previous.size() != batch.source.size())
@@ -296,6 +300,8 @@ private:
 
     LossSums run(const RuntimeArch& arch, const Batch& batch, const LossOptions& options, Weights<T>* gradient) {
         validate(options);
+        if (!std::same_as<T, float> && options.precision == Precision::bf16)
+            throw invalid_value("hat::ElasticTransformer: precision is bf16, which needs a model of floats");
         arena_.reset();
         const SubTransformerView<T> sub(*weights_, arch);
         detail::check_tokens(batch.target, weights_->config().target_vocab, "target");
@@ -306,17 +312,17 @@ private:
         const auto targets = std::span<const std::int32_t>(batch.target.tokens);
         if (!gradient)
             return output_loss<T>(pool_, decoder.output, sub.output_matrix(), targets, options.label_smoothing, arena_,
-                                  nullptr, nullptr);
+                                  nullptr, nullptr, options.precision);
         const GradientMap<T> grad(*weights_, *gradient);
         View<T> dy = arena_.matrix<T>(decoder.output.rows, decoder.output.cols);
         View<T> dmatrix = grad(sub.output_matrix());
         const LossSums sums = output_loss<T>(pool_, decoder.output, sub.output_matrix(), targets,
-                                             options.label_smoothing, arena_, &dy, &dmatrix);
+                                             options.label_smoothing, arena_, &dy, &dmatrix, options.precision);
         if (!std::isfinite(sums.loss))
             throw not_finite(std::string("hat::ElasticTransformer: the loss is ") +
                              (std::isnan(sums.loss) ? "NaN" : "infinite") + " over " + std::to_string(sums.tokens) +
                              " tokens");
-        backward(sub, batch, encoder, decoder, dy, grad);
+        backward(sub, batch, encoder, decoder, dy, grad, options.precision);
         return sums;
     }
 
@@ -328,8 +334,8 @@ private:
     void add(View<const T> from, View<T> to) { add_residual<T>(pool_, from, to, {}, to); }
 
     void backward(const SubTransformerView<T>& sub, const Batch& batch, const EncoderPass<T>& encoder,
-                  const DecoderPass& decoder, View<T> dy, const GradientMap<T>& grad) {
-        const LayerContext c = context();
+                  const DecoderPass& decoder, View<T> dy, const GradientMap<T>& grad, Precision precision) {
+        const LayerContext c = context(precision);
         if (sub.has_decoder_norm()) {
             const Norm<T> n = sub.decoder_norm();
             layer_norm_backward<T>(pool_, decoder.before_norm, decoder.mean, decoder.rstd, n.weight, dy, dy, false,

@@ -145,10 +145,11 @@ private:
     RuntimeArch arch_;
 };
 
-/// What every layer needs: who works, and where activations live.
+/// What every layer needs: who works, where activations live, and what operands of linear layers are rounded to.
 struct LayerContext {
-    const ThreadPool& pool;  ///< who works
-    Arena& arena;            ///< where activations live
+    const ThreadPool& pool;                 ///< who works
+    Arena& arena;                           ///< where activations live
+    Precision precision = Precision::fp32;  ///< of linear layers' products, forward and backward
 };
 
 /// Finds the gradient of a parameter: the same place in an arena of the same layout.
@@ -164,7 +165,7 @@ public:
     View<T> operator()(View<const T> m) const { return {(*this)(m.data), m.rows, m.cols, m.stride}; }
     /// dw += dy^T x, dbias += column sums of dy.
     void add(const LayerContext& c, const Linear<T>& layer, View<const T> dy, View<const T> x) const {
-        linear_backward_weight<T>(c.pool, dy, x, (*this)(layer.weight), (*this)(layer.bias));
+        linear_backward_weight<T>(c.pool, dy, x, (*this)(layer.weight), (*this)(layer.bias), c.precision);
     }
 
 private:
@@ -242,10 +243,10 @@ struct FeedForwardPass {
     View<T> forward(const LayerContext& c, const FeedForwardWeights<Linear<T>>& w, View<const T> x) {
         in = block.begin(c, x);
         hidden = c.arena.matrix<T>(x.rows, w.fc1.outputs());
-        linear<T>(c.pool, in, w.fc1, hidden, {.relu = true});
+        linear<T>(c.pool, in, w.fc1, hidden, {.relu = true}, c.precision);
         apply_dropout<T>(c.pool, hidden, activation_dropout);
         const View<T> out = c.arena.matrix<T>(x.rows, x.cols);
-        linear<T>(c.pool, hidden, w.fc2, out);
+        linear<T>(c.pool, hidden, w.fc2, out, {}, c.precision);
         return block.end(c, x, out);
     }
     /// Turns the gradient of the output into that of x, in its place; adds those of the parameters to `grad`.
@@ -256,7 +257,7 @@ struct FeedForwardPass {
         const View<const T> db = block.branch_gradient(c, ds);
         grad.add(c, w.fc2, db, hidden);
         const View<T> dh = c.arena.matrix<T>(hidden.rows, hidden.cols);
-        linear_backward_input<T>(c.pool, db, w.fc2.weight, dh, false);
+        linear_backward_input<T>(c.pool, db, w.fc2.weight, dh, false, c.precision);
         // a hidden number is positive where relu and dropout let it through
         const T scale = activation_dropout.active() ? static_cast<T>(1.0 / (1.0 - activation_dropout.rate)) : T(1);
         parallel_rows(c.pool, dh.rows, dh.cols, [&](std::size_t first, std::size_t last) {
@@ -272,7 +273,7 @@ struct FeedForwardPass {
         grad.add(c, w.fc1, dh, in);
         bool accumulate = false;
         const View<T> din = block.input_gradient(c, ds, accumulate);
-        linear_backward_input<T>(c.pool, dh, w.fc1.weight, din, accumulate);
+        linear_backward_input<T>(c.pool, dh, w.fc1.weight, din, accumulate, c.precision);
         block.backward_begin(c, ds, din, grad);
     }
 };
@@ -302,12 +303,12 @@ struct AttentionPass {
         v = c.arena.matrix<T>(memory.rows, width);
         context = c.arena.matrix<T>(in.rows, width);
         map = c.arena.take<T>(shape.map_size());
-        linear<T>(c.pool, in, w.q, q, {.scale = query_scale()});
-        linear<T>(c.pool, memory, w.k, k);
-        linear<T>(c.pool, memory, w.v, v);
+        linear<T>(c.pool, in, w.q, q, {.scale = query_scale()}, c.precision);
+        linear<T>(c.pool, memory, w.k, k, {}, c.precision);
+        linear<T>(c.pool, memory, w.v, v, {}, c.precision);
         attention<T>(c.pool, shape, q, k, v, map, map_dropout, context);
         const View<T> out = c.arena.matrix<T>(x.rows, x.cols);
-        linear<T>(c.pool, context, w.out, out);
+        linear<T>(c.pool, context, w.out, out, {}, c.precision);
         return block.end(c, x, out);
     }
     /// Turns the gradient of the output into that of x, in its place; adds that of the memory to `dmemory`
@@ -319,7 +320,7 @@ struct AttentionPass {
         const View<const T> db = block.branch_gradient(c, ds);
         grad.add(c, w.out, db, context);
         const View<T> dcontext = c.arena.matrix<T>(context.rows, context.cols);
-        linear_backward_input<T>(c.pool, db, w.out.weight, dcontext, false);
+        linear_backward_input<T>(c.pool, db, w.out.weight, dcontext, false, c.precision);
         const View<T> dq = c.arena.matrix<T>(q.rows, q.cols);
         const View<T> dk = c.arena.matrix<T>(k.rows, k.cols);
         const View<T> dv = c.arena.matrix<T>(v.rows, v.cols);
@@ -332,10 +333,10 @@ struct AttentionPass {
         grad.add(c, w.v, dv, memory);
         bool accumulate = false;
         const View<T> din = block.input_gradient(c, ds, accumulate);
-        linear_backward_input<T>(c.pool, dq, w.q.weight, din, accumulate);
+        linear_backward_input<T>(c.pool, dq, w.q.weight, din, accumulate, c.precision);
         const View<T> dm = dmemory ? *dmemory : din;
-        linear_backward_input<T>(c.pool, dk, w.k.weight, dm, true);
-        linear_backward_input<T>(c.pool, dv, w.v.weight, dm, true);
+        linear_backward_input<T>(c.pool, dk, w.k.weight, dm, true, c.precision);
+        linear_backward_input<T>(c.pool, dv, w.v.weight, dm, true, c.precision);
         block.backward_begin(c, ds, din, grad);
     }
 

@@ -1,0 +1,169 @@
+#include <doctest/doctest.h>
+
+#include <array>
+#include <cmath>
+#include <hat/core/thread_pool.hpp>
+#include <hat/kernel/gemm_bf16.hpp>
+#include <hat/kernel/linear.hpp>
+#include <hat/kernel/loss.hpp>
+#include <kernel/sheet.hpp>
+#include <limits>
+#include <vector>
+
+using hat::simd::Bf16Pair;
+using hat_test::Sheet;
+
+namespace {
+
+/// x as bfloat16 has it.
+float rounded(float x) { return hat::simd::first_of({hat::simd::round_to_bf16(x) << 16U}); }
+
+Sheet<float> rounded(Sheet<float> s) {
+    for (std::size_t i = 0; i < s.rows; ++i)
+        for (std::size_t j = 0; j < s.cols; ++j) s(i, j) = rounded(s(i, j));
+    return s;
+}
+Sheet<float> transposed(const Sheet<float>& s, std::size_t pad) {
+    Sheet<float> t(s.cols, s.rows, pad);
+    for (std::size_t i = 0; i < s.rows; ++i)
+        for (std::size_t j = 0; j < s.cols; ++j) t(j, i) = s(i, j);
+    return t;
+}
+
+struct Shape {
+    std::size_t m, n, k;
+};
+
+/// Odd and even chains, tails of the register block and of panels, several blocks of k.
+std::vector<Shape> shapes() {
+    const std::size_t w = hat::simd::width<float>, r = hat::tile_rows<float>;
+    std::vector<Shape> all;
+    for (const std::size_t m : {std::size_t{1}, std::size_t{2}, r, r + 1, 2 * r + 3})
+        for (const std::size_t n : {std::size_t{1}, w + 1, 2 * w, 9 * w + 3})
+            for (const std::size_t k :
+                 {std::size_t{1}, std::size_t{2}, std::size_t{7}, std::size_t{64}, std::size_t{97}})
+                all.push_back({m, n, k});
+    all.push_back({3 * r + 1, 2 * w + 1, 2049});  // pairs in three blocks
+    all.push_back({2 * r + 1, 3 * w, 2048});
+    all.push_back({8 * r + 5, 6 * w + 1, 33});  // several blocks of rows
+    all.push_back({1025, 35, 16});
+    return all;
+}
+
+}  // namespace
+
+TEST_CASE("a product in bfloat16 is one float chain over ascending k of the rounded operands, bit for bit") {
+    hat::Rng rng(1);
+    const hat::ThreadPool four(4);
+    for (const auto& s : shapes()) {
+        CAPTURE(s.m);
+        CAPTURE(s.n);
+        CAPTURE(s.k);
+        const Sheet<float> a(s.m, s.k, 3, rng), b(s.k, s.n, 5, rng), bias(1, s.n, 0, rng), start(s.m, s.n, 2, rng);
+        const Sheet<float> ra = rounded(a), rb = rounded(b), bt = transposed(b, 1), at = transposed(a, 4);
+        const std::size_t room = hat::Panels<Bf16Pair>::elements(s.n, hat::chain_steps<Bf16Pair>(s.k));
+        std::vector<Bf16Pair> memory(room), memory_t(room);
+        const auto panels = hat::pack_plain<Bf16Pair>(hat::Serial{}, b.view(), memory.data());
+        const auto panels_t = hat::pack_transposed<Bf16Pair>(four, bt.view(), memory_t.data());
+        for (std::size_t i = 0; i < room; ++i) REQUIRE(memory[i].bits == memory_t[i].bits);
+        for (const hat::Epilogue<float>& end :
+             {hat::Epilogue<float>{}, hat::Epilogue<float>{.bias = bias.data.data(), .relu = true, .scale = 0.3F},
+              hat::Epilogue<float>{.accumulate = true}}) {
+            Sheet<float> expected = start, found = start, threaded = start;
+            double worst = 0;  // against double, relative to the sum of magnitudes
+            for (std::size_t i = 0; i < s.m; ++i)
+                for (std::size_t j = 0; j < s.n; ++j) {
+                    float sum = end.accumulate ? start(i, j) : 0;
+                    double exact = sum, size = std::abs(exact);
+                    for (std::size_t k = 0; k < s.k; ++k) {
+                        const float product = ra(i, k) * rb(k, j);  // exact
+                        sum = sum + product;
+                        exact += static_cast<double>(product);
+                        size += std::abs(static_cast<double>(product));
+                    }
+                    worst = std::max(worst, std::abs(static_cast<double>(sum) - exact) / size);
+                    if (end.bias) sum = sum + end.bias[j];
+                    if (end.relu && sum < 0) sum = 0;
+                    expected(i, j) = sum * end.scale;
+                }
+            CHECK(worst < 1e-5);
+            hat::multiply<Bf16Pair>(hat::Serial{}, a.view(), panels, found.view(), end);
+            hat::multiply<Bf16Pair>(four, a.view(), panels_t, threaded.view(), end);
+            CHECK(found == expected);
+            CHECK(threaded == expected);
+            CHECK(found.padding_untouched());
+            CHECK(threaded.padding_untouched());
+            if (end.accumulate) {
+                Sheet<float> left = start, left_threaded = start;
+                hat::multiply_transposed<Bf16Pair>(hat::Serial{}, at.view(), b.view(), left.view());
+                hat::multiply_transposed<Bf16Pair>(four, at.view(), b.view(), left_threaded.view());
+                CHECK(left == expected);
+                CHECK(left_threaded == expected);
+                CHECK(left.padding_untouched());
+            }
+        }
+    }
+}
+
+TEST_CASE("products of linear layers and of the loss in bf16 are those of rounded operands") {
+    hat::Rng rng(2);
+    const std::size_t m = 37, n = 50, k = 29;
+    const Sheet<float> x(m, k, 1, rng), w(n, k, 2, rng), dy(m, n, 0, rng), bias(1, n, 0, rng);
+    const Sheet<float> rx = rounded(x), rw = rounded(w), rdy = rounded(dy);
+    const hat::Serial serial;
+    const auto bf16 = hat::Precision::bf16;
+    Sheet<float> y(m, n), expected_y(m, n), dx(m, k), expected_dx(m, k), dw(n, k), expected_dw(n, k), db(1, n),
+        rdb(1, n);
+    hat::linear<float>(serial, x.view(), hat::Linear<float>{w.view(), bias.data.data()}, y.view(), {.relu = true},
+                       bf16);
+    hat::linear<float>(serial, rx.view(), hat::Linear<float>{rw.view(), bias.data.data()}, expected_y.view(),
+                       {.relu = true});
+    CHECK(y == expected_y);
+    hat::linear_backward_input<float>(serial, dy.view(), w.view(), dx.view(), false, bf16);
+    hat::linear_backward_input<float>(serial, rdy.view(), rw.view(), expected_dx.view(), false);
+    CHECK(dx == expected_dx);
+    hat::linear_backward_weight<float>(serial, dy.view(), x.view(), dw.view(), db.data.data(), bf16);
+    hat::linear_backward_weight<float>(serial, rdy.view(), rx.view(), expected_dw.view(), rdb.data.data());
+    CHECK(dw == expected_dw);
+    for (std::size_t j = 0; j < n; ++j) {  // sums of dy itself, not rounded
+        float sum = 0;
+        for (std::size_t i = 0; i < m; ++i) sum += dy(i, j);
+        CHECK(db(0, j) == sum);
+    }
+
+    // the loss itself is that of the rounded operands; its gradients are rounded once more
+    hat::Arena arena;
+    std::vector<std::int32_t> targets(m);
+    for (auto& t : targets) t = static_cast<std::int32_t>(rng.below(n));
+    Sheet<float> g(m, k), gw(n, k), rg(m, k), rgw(n, k);
+    hat::View<float> g_view = g.view(), gw_view = gw.view(), rg_view = rg.view(), rgw_view = rgw.view();
+    const auto loss = hat::output_loss<float>(serial, x.view(), w.view(), targets, 0.1, arena, &g_view, &gw_view, bf16);
+    const auto same = hat::output_loss<float>(serial, rx.view(), rw.view(), targets, 0.1, arena, &rg_view, &rgw_view);
+    CHECK(loss.loss == same.loss);
+    CHECK(loss.nll == same.nll);
+    for (std::size_t i = 0; i < m; ++i)
+        for (std::size_t j = 0; j < k; ++j) CHECK(g(i, j) == doctest::Approx(rg(i, j)).epsilon(0.02).scale(0.1));
+    for (std::size_t i = 0; i < n; ++i)
+        for (std::size_t j = 0; j < k; ++j) CHECK(gw(i, j) == doctest::Approx(rgw(i, j)).epsilon(0.02).scale(0.1));
+}
+
+TEST_CASE("bf16 lets NaN and infinity through, so that broken weights are seen; empty sides write nothing") {
+    const float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
+    Sheet<float> a(1, 3), w(3, 3), c(1, 3);
+    a(0, 0) = 1, a(0, 1) = 2, a(0, 2) = 3;
+    w(0, 2) = nan, w(1, 1) = infinity, w(2, 0) = 0.5F;
+    hat::linear<float>(hat::Serial{}, a.view(), hat::Linear<float>{w.view(), nullptr}, c.view(), {.relu = true},
+                       hat::Precision::bf16);
+    CHECK(std::isnan(c(0, 0)));
+    CHECK(c(0, 1) == infinity);
+    CHECK(c(0, 2) == 0.5F);
+
+    std::vector<Bf16Pair> memory(1);
+    const Sheet<float> empty(3, 0, 1);
+    Sheet<float> five(3, 5, 1);
+    const Sheet<float> zeros = five;
+    std::fill(five.view().row(1), five.view().row(1) + 5, 9.0F);
+    hat::multiply<Bf16Pair>(hat::Serial{}, empty.view(), hat::Panels<Bf16Pair>{memory.data(), 5, 0}, five.view());
+    CHECK(five == zeros);
+    CHECK(five.padding_untouched());
+}
