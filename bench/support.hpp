@@ -32,19 +32,21 @@ inline void rate(benchmark::State& state, const char* name, double per_iteration
     state.counters[name] = benchmark::Counter(per_iteration * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
 }
 
+/// CPU time of this thread.
+inline double thread_seconds() {
+    timespec t{};
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
 /// The fewest seconds of this thread's CPU time that f() took.
 template <class F>
 double best_seconds(int times, F f) {
-    const auto now = [] {
-        timespec t{};
-        clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
-        return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
-    };
     double best = std::numeric_limits<double>::infinity();
     for (int i = 0; i < times; ++i) {
-        const double begin = now();
+        const double begin = thread_seconds();
         f();
-        best = std::min(best, now() - begin);
+        best = std::min(best, thread_seconds() - begin);
     }
     return best;
 }

@@ -1,12 +1,15 @@
-// One training step (data, forward, backward, Adam) of hat::Trainer. Names: training/<shape>/threads:<n>. Run through
-// bench/training.py, which sets PyTorch beside it, gives each run a process of its own and prints the tables.
+// One training step (data, forward, backward, Adam) of hat::Trainer. Names: training/<shape>/threads:<n>, and
+// precision/<shape> for steps with products in fp32 and in bf16 in turns. Run through bench/training.py, which sets
+// PyTorch beside it, gives each run a process of its own and prints the tables.
 #include "support.hpp"
 
+#include <algorithm>
 #include <atomic>
 #include <hat/space/cost.hpp>
 #include <hat/space/presets.hpp>
 #include <hat/train/batching.hpp>
 #include <hat/train/trainer.hpp>
+#include <limits>
 #include <memory>
 #include <numeric>
 #include <string>
@@ -62,19 +65,29 @@ double necessary_flops(const hat::RuntimeArch& arch) {
     return 3 * static_cast<double>(sentences) * (static_cast<double>(cost.flops + cost.output_flops) - hidden);
 }
 
-void step(benchmark::State& state, const hat::RuntimeArch& arch) {
+hat::Weights<float> weights_of(const hat::RuntimeArch& arch) {
     hat::TransformerConfig config;
     config.shape = arch;
     config.source_vocab = config.target_vocab = vocabulary;
     hat::Weights<float> weights(config);
     weights.initialize(1);
-    std::atomic<bool> stop = false;
+    return weights;
+}
+
+hat::TrainerOptions options_until(const std::atomic<bool>& stop) {
     hat::TrainerOptions options;
     options.schedule = hat::InverseSquareRootSchedule{};
     options.label_smoothing = 0.1;
     options.dropout = options.attention_dropout = options.activation_dropout = dropout;
     options.max_updates = 1000000;
     options.stop = &stop;
+    return options;
+}
+
+void step(benchmark::State& state, const hat::RuntimeArch& arch) {
+    auto weights = weights_of(arch);
+    std::atomic<bool> stop = false;
+    const auto options = options_until(stop);
     hat::Trainer trainer(weights, hat::fixed_task(arch, hat::batch_source(corpus()), {}), options,
                          hat::ThreadPool(static_cast<std::size_t>(state.range(0))));
     // two updates warm up (the second still touches new memory: activations move into one block); KeepRunning() starts
@@ -89,7 +102,40 @@ void step(benchmark::State& state, const hat::RuntimeArch& arch) {
     bench::rate(state, "GFLOP/s", necessary_flops(arch));
 }
 
+/// Steps of one thread in fp32 and in bf16, in turns of two after two that warm up; the best of each counts.
+void precisions(benchmark::State& state, const hat::RuntimeArch& arch) {
+    const auto turn = [&](hat::Precision precision) {
+        auto weights = weights_of(arch);
+        std::atomic<bool> stop = false;
+        auto options = options_until(stop);
+        options.precision = precision;
+        hat::Trainer trainer(weights, hat::fixed_task(arch, hat::batch_source(corpus()), {}), options);
+        double best = std::numeric_limits<double>::infinity(), begin = 0;
+        hat::TrainingObserver observer;
+        observer.updated = [&](const hat::TrainingProgress& p) {
+            const double now = bench::thread_seconds();
+            if (p.update > 2) best = std::min(best, now - begin);
+            stop = p.update == 4;
+            begin = bench::thread_seconds();
+        };
+        trainer.run(observer);
+        return best;
+    };
+    double fp32 = std::numeric_limits<double>::infinity(), bf16 = fp32;
+    for (auto _ : state) {
+        fp32 = std::min(fp32, turn(hat::Precision::fp32));
+        bf16 = std::min(bf16, turn(hat::Precision::bf16));
+    }
+    state.counters["fp32_tokens/s"] = sentences * length / fp32;
+    state.counters["bf16_tokens/s"] = sentences * length / bf16;
+    state.counters["bf16/fp32"] = fp32 / bf16;
+}
+
 void add(const std::string& shape, const hat::RuntimeArch& arch) {
+    benchmark::RegisterBenchmark(("precision/" + shape).c_str(),
+                                 [arch](benchmark::State& state) { precisions(state, arch); })
+        ->Iterations(3)
+        ->Unit(benchmark::kMillisecond);
     for (const int threads : {1, 2}) {
         auto* b = benchmark::RegisterBenchmark(("training/" + shape).c_str(),
                                                [arch](benchmark::State& state) { step(state, arch); });

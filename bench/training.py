@@ -143,6 +143,13 @@ for shape in SHAPES:
     if {f"{shape}/1", f"{shape}/2"} <= found.keys():
         one, two = median(found[f"{shape}/1"]["hat"], "cpu"), median(found[f"{shape}/2"]["hat"], "wall")
         print(f"{shape}: two threads are {two / one:.2f} times as fast as one\n")
+print("### Products in bf16 beside fp32: one step on one thread, CPU time, in turns in one process\n")
+print("| shape | fp32, target tokens/s | bf16 | bf16 / fp32 |\n|---|---|---|---|")
+for shape in SHAPES:
+    command = [args.program, "--benchmark_format=json", f"--benchmark_filter=precision/{shape}/"]
+    step = found[f"{shape}/precision"] = json.loads(run(command, 1))["benchmarks"][0]
+    print(f"| {shape} | {step['fp32_tokens/s']:.0f} | {step['bf16_tokens/s']:.0f} | **{step['bf16/fp32']:.2f}** |")
+print()
 if shutil.which("perf"):
     for shape in SHAPES:
         found[f"{shape}/1/parts"] = profile(shape)
