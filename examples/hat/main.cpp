@@ -35,6 +35,7 @@ int main(int argc, char** argv) {
     add_score(app);
     add_cost(app);
     add_quantize(app);
+    add_export(app);
     add_info(app);
 
     try {

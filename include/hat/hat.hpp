@@ -94,6 +94,14 @@
 #include <hat/quant/quantized.hpp>
 #include <hat/quant/store.hpp>
 
+#include <hat/deploy/any_model.hpp>
+#include <hat/deploy/deployed_tokenizer.hpp>
+#include <hat/deploy/mapped_file.hpp>
+#include <hat/deploy/static_translator.hpp>
+#include <hat/deploy/stored_transformer.hpp>
+#include <hat/deploy/weight_file.hpp>
+#include <hat/deploy/write_weight_file.hpp>
+
 #include <hat/search/cached.hpp>
 #include <hat/search/operators.hpp>
 #include <hat/search/searcher.hpp>

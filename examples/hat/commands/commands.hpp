@@ -17,5 +17,6 @@ void add_train(CLI::App& app);
 void add_measure(CLI::App& app);
 void add_search(CLI::App& app);
 void add_translate(CLI::App& app);
+void add_export(CLI::App& app);
 
 }  // namespace hat::cli

@@ -182,6 +182,61 @@ constexpr WorkspacePlan plan_workspace(const Arch<E, D>& arch, const StaticConfi
                   (steps + 1) * (block(4 * beam) + block(pointer * beam) + block(4 * beam));
     return plan;
 }
+
+/// Where the numbers of a decoder with this plan live in its workspace.
+template <class Decoder, class Network>
+typename Decoder::Memories planned_memories(const Network& net, const WorkspacePlan& plan, const StaticLimits& limits,
+                                            std::byte* workspace) {
+    std::byte* at = workspace + plan.scratch[WorkspacePlan::slots];
+    const auto take = [&](std::size_t bytes) { return std::exchange(at, at + bytes); };
+    typename Decoder::Memories m;
+    m.outputs = FixedArena(take(plan.outputs), plan.outputs);
+    m.caches = FixedArena(take(plan.caches), plan.caches);
+    m.temporaries = FixedArena(take(plan.temporaries), plan.temporaries);
+    m.encoder_positions = {net.super_encoder_embed(), net.encoder_width(),
+                           reinterpret_cast<float*>(take(plan.encoder_positions)), limits.max_source};
+    m.decoder_positions = {net.super_decoder_embed(), net.decoder_width(),
+                           reinterpret_cast<float*>(take(plan.decoder_positions)), limits.max_target};
+    return m;
+}
+
+/// Translates `source` (ids, eos last) into `target` with a decoder whose memory is planned for `limits`. `memory` is
+/// the search's.
+template <class Decoder, Extent Beam>
+StaticTranslation translate_tokens(Decoder& decoder, FixedArena& memory, Beam beam, const StaticConfig& config,
+                                   const StaticLimits& limits, std::span<const std::int32_t> source,
+                                   std::span<std::int32_t> target, const StaticSearch& how) {
+    if (source.empty()) return {TranslateStatus::empty_source};
+    if (source.size() > limits.max_source) return {TranslateStatus::source_too_long};
+    for (const std::int32_t token : source)
+        if (token < 0 || static_cast<std::size_t>(token) >= config.source_vocab)
+            return {TranslateStatus::unknown_token};
+    const BeamOptions options{.beam = limits.beam,
+                              .length_penalty = how.length_penalty,
+                              .normalize = how.normalize,
+                              .unknown_penalty = how.unknown_penalty,
+                              .min_length = how.min_length,
+                              .max_length_a = how.max_length_a,
+                              .max_length_b = how.max_length_b,
+                              .max_positions = limits.max_target};
+    if (!std::isfinite(how.length_penalty) || !std::isfinite(how.unknown_penalty) || !std::isfinite(how.max_length_a) ||
+        how.max_length_a < 0 ||
+        (how.max_length_a == 0 && (how.max_length_b == 0 || how.min_length > how.max_length_b)) ||
+        how.min_length >= limits.max_target)
+        return {TranslateStatus::bad_options};
+    const std::array<std::size_t, 2> offsets{0, source.size()};
+    decoder.encode(source, offsets);
+    decoder.start(beam);
+    decoder.reserve(limits.max_target);
+    memory.reset();
+    BeamSearch search(decoder, memory, options, offsets, config.target_vocab);
+    search.reserve(limits.max_target);
+    if (search.run().failed) return {TranslateStatus::not_finite};
+    const auto& best = search.finished(0)[0];
+    if (best.step + 1 > target.size()) return {TranslateStatus::target_too_small};
+    search.trace(best, target.data(), nullptr);
+    return {TranslateStatus::ok, best.step + 1, best.score};
+}
 }  // namespace detail
 
 /// The network `arch`, with everything else about it in `config`, for sentences and beams within `limits`.
@@ -197,6 +252,9 @@ public:
     static constexpr std::size_t weight_bytes = Network::plan.bytes;  ///< of the stored weights, see plan_model()
     static constexpr std::size_t workspace_bytes = plan.bytes();      ///< of the memory that a session needs
     static constexpr std::size_t alignment = 64;                      ///< of both, in bytes
+    static constexpr auto architecture = arch;                        ///< the network
+    static constexpr StaticConfig configuration = config;             ///< what it is besides
+    static constexpr StaticLimits bounds = limits;                    ///< what it translates at most
 
     /// `weights`: weight_bytes bytes, 64-byte aligned, that outlive the model. Any number of sessions may share it.
     explicit StaticTransformer(const std::byte* weights) : network_(weights) {}
@@ -213,42 +271,14 @@ public:
         /// `workspace`: workspace_bytes bytes, 64-byte aligned, that outlive the session, as must the model.
         Session(const StaticTransformer& model, std::byte* workspace)
             : decoder_(model.network_, detail::PlannedSerial(workspace, plan.scratch.data()),
-                       memories(workspace + plan.scratch[detail::WorkspacePlan::slots])),
+                       detail::planned_memories<Decoder>(model.network_, plan, limits, workspace)),
               search_(workspace + workspace_bytes - plan.search, plan.search) {}
 
         /// Translates `source` (ids, eos last) into `target`. Allocates and throws nothing.
         StaticTranslation translate(std::span<const std::int32_t> source, std::span<std::int32_t> target,
                                     const StaticSearch& how = {}) {
-            if (source.empty()) return {TranslateStatus::empty_source};
-            if (source.size() > limits.max_source) return {TranslateStatus::source_too_long};
-            for (const std::int32_t token : source)
-                if (token < 0 || static_cast<std::size_t>(token) >= config.source_vocab)
-                    return {TranslateStatus::unknown_token};
-            const BeamOptions options{.beam = limits.beam,
-                                      .length_penalty = how.length_penalty,
-                                      .normalize = how.normalize,
-                                      .unknown_penalty = how.unknown_penalty,
-                                      .min_length = how.min_length,
-                                      .max_length_a = how.max_length_a,
-                                      .max_length_b = how.max_length_b,
-                                      .max_positions = limits.max_target};
-            if (!std::isfinite(how.length_penalty) || !std::isfinite(how.unknown_penalty) ||
-                !std::isfinite(how.max_length_a) || how.max_length_a < 0 ||
-                (how.max_length_a == 0 && (how.max_length_b == 0 || how.min_length > how.max_length_b)) ||
-                how.min_length >= limits.max_target)
-                return {TranslateStatus::bad_options};
-            const std::array<std::size_t, 2> offsets{0, source.size()};
-            decoder_.encode(source, offsets);
-            decoder_.start({});
-            decoder_.reserve(limits.max_target);
-            search_.reset();
-            detail::BeamSearch search(decoder_, search_, options, offsets, config.target_vocab);
-            search.reserve(limits.max_target);
-            if (search.run().failed) return {TranslateStatus::not_finite};
-            const auto& best = search.finished(0)[0];
-            if (best.step + 1 > target.size()) return {TranslateStatus::target_too_small};
-            search.trace(best, target.data(), nullptr);
-            return {TranslateStatus::ok, best.step + 1, best.score};
+            return detail::translate_tokens(decoder_, search_, Fixed<limits.beam>{}, config, limits, source, target,
+                                            how);
         }
         /// The decoder, for those who check their input themselves.
         Decoder& decoder() { return decoder_; }
@@ -256,19 +286,6 @@ public:
         std::size_t search_peak() const { return search_.peak_bytes(); }
 
     private:
-        static typename Decoder::Memories memories(std::byte* at) {
-            const auto take = [&](std::size_t bytes) { return std::exchange(at, at + bytes); };
-            typename Decoder::Memories m;
-            m.outputs = FixedArena(take(plan.outputs), plan.outputs);
-            m.caches = FixedArena(take(plan.caches), plan.caches);
-            m.temporaries = FixedArena(take(plan.temporaries), plan.temporaries);
-            m.encoder_positions = {Network::super_encoder_embed(), Network::encoder_width(),
-                                   reinterpret_cast<float*>(take(plan.encoder_positions)), limits.max_source};
-            m.decoder_positions = {Network::super_decoder_embed(), Network::decoder_width(),
-                                   reinterpret_cast<float*>(take(plan.decoder_positions)), limits.max_target};
-            return m;
-        }
-
         Decoder decoder_;
         FixedArena search_;
     };

@@ -13,6 +13,7 @@
 #include <hat/text/sentencepiece.hpp>
 #include <hat/text/tokenizer.hpp>
 #include <hat/text/vocabulary.hpp>
+#include <map>
 #include <span>
 #include <string>
 #include <string_view>
@@ -94,6 +95,16 @@ inline std::string tokenizers_checksum(const TokenizerPair& tokenizers) {
     char text[9];
     std::snprintf(text, sizeof text, "%08x", static_cast<unsigned>(crc));
     return text;
+}
+
+/// Throws bad_file, naming `where`, when a model's notes say that it has other tokenizers.
+inline void require_noted(const std::map<std::string, std::string>& notes, const TokenizerPair& tokenizers,
+                          const std::string& where) {
+    const auto note = notes.find("tokenizers");
+    if (note == notes.end()) return;
+    if (const std::string found = tokenizers_checksum(tokenizers); found != note->second)
+        throw bad_file(where, "these tokenizers are not those of the model, or damaged: their checksum is " + found +
+                                  ", expected " + note->second);
 }
 
 /// Writes the files that load_tokenizers() reads; two equal tokenizers become one joint file. Files of another kind

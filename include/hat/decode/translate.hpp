@@ -49,6 +49,15 @@ struct bad_sentence : invalid_value {
     std::string reason;  ///< without the number
 };
 
+/// Reads `folder`/model.safetensors (see save_model()) or `folder`/model.hatq (see save_quantized()). Throws bad_file
+/// naming what is missing, broken or there twice.
+inline Model load_model_folder(const std::filesystem::path& folder) {
+    const bool quantized = std::filesystem::exists(folder / "model.hatq");
+    if (quantized && std::filesystem::exists(folder / "model.safetensors"))
+        throw bad_file(folder.string(), "has both model.safetensors and model.hatq, expected one of them");
+    return quantized ? load_quantized_model(folder / "model.hatq") : load_model(folder / "model.safetensors");
+}
+
 /// Translates text with a saved model. One object serves one thread at a time.
 class Translator {
 public:
@@ -56,7 +65,7 @@ public:
     /// tokenizers beside it (see load_tokenizers()). Throws bad_file naming what is missing, broken or there twice, and
     /// invalid_value for bad options. A model's note "tokenizers", if it has one, must be their checksum.
     explicit Translator(const std::filesystem::path& folder, const TranslateOptions& options = {})
-        : Translator{load_either(folder), load_tokenizers(folder), options, folder.string()} {}
+        : Translator{load_model_folder(folder), load_tokenizers(folder), options, folder.string()} {}
     /// From parts in memory. Throws bad_file when vocabularies and tokenizers differ in size.
     Translator(std::shared_ptr<const Weights<float>> weights, const RuntimeArch& arch, TokenizerPair tokenizers,
                const TranslateOptions& options = {}, const std::string& name = "hat::Translator")
@@ -102,19 +111,9 @@ private:
     Translator(Model&& model, TokenizerPair tokenizers, const TranslateOptions& options, const std::string& name)
         : Translator(std::make_unique<InferenceModel<float>>(std::move(model.weights), model.arch),
                      std::move(tokenizers), options, name) {
-        const auto note = model.notes.find("tokenizers");
-        if (note == model.notes.end()) return;
-        if (const std::string found = tokenizers_checksum(tokenizers_); found != note->second)
-            throw bad_file(name, "these tokenizers are not those of the model, or damaged: their checksum is " + found +
-                                     ", expected " + note->second);
+        require_noted(model.notes, tokenizers_, name);
     }
 
-    static Model load_either(const std::filesystem::path& folder) {
-        const bool quantized = std::filesystem::exists(folder / "model.hatq");
-        if (quantized && std::filesystem::exists(folder / "model.safetensors"))
-            throw bad_file(folder.string(), "has both model.safetensors and model.hatq, expected one of them");
-        return quantized ? load_quantized_model(folder / "model.hatq") : load_model(folder / "model.safetensors");
-    }
     static const TranslateOptions& checked(const TranslateOptions& o) {
         validate(o.search);
         if (o.batch_tokens == 0) throw invalid_value("hat::Translator: batch_tokens is 0, expected at least 1");

@@ -24,6 +24,9 @@ enum class MatrixFormat : std::uint8_t {
     codebook4,  ///< 4-bit codes into codebooks of 16 numbers (kernel/codebook.hpp)
 };
 
+/// The last of the formats: files with a higher number are of a later version.
+inline constexpr MatrixFormat last_matrix_format = MatrixFormat::codebook4;
+
 /// What a deployed network is besides its architecture. A structural type: it can be a template argument.
 struct StaticConfig {
     std::size_t source_vocab = 0;                      ///< ids of the source language
@@ -41,6 +44,14 @@ struct StaticConfig {
 
     friend constexpr bool operator==(const StaticConfig&, const StaticConfig&) = default;  ///< memberwise
 };
+
+/// The configuration with the network's own widths where it leaves those of the SuperTransformer out.
+template <std::size_t E, std::size_t D>
+constexpr StaticConfig resolved(StaticConfig config, const Arch<E, D>& arch) {
+    if (config.encoder_super_embed == 0) config.encoder_super_embed = arch.encoder.embed;
+    if (config.decoder_super_embed == 0) config.decoder_super_embed = arch.decoder.embed;
+    return config;
+}
 
 /// Where a layer norm lies: byte offsets.
 struct NormPlan {

@@ -78,20 +78,27 @@ inline bool is_space(char32_t c) {
            (c >= 0x2000 && c <= 0x200A) || c == 0x2028 || c == 0x2029 || c == 0x202F || c == 0x205F || c == 0x3000;
 }
 
-/// The words of `text` between white space, as views into it. Invalid bytes count as parts of words.
-inline std::vector<std::string_view> split_words(std::string_view text) {
-    std::vector<std::string_view> words;
+/// Calls f(word) for every word of `text` between white space; words are views into it. Invalid bytes count as parts of
+/// words.
+template <class F>
+void for_each_word(std::string_view text, F&& f) {
     std::size_t start = 0, i = 0;
     while (i < text.size()) {
         std::size_t n = utf8_length(text[i]);
         if (i + n > text.size()) n = 1;
         if (is_space(n == 1 ? static_cast<unsigned char>(text[i]) : utf8_decode(text, i))) {
-            if (i > start) words.push_back(text.substr(start, i - start));
+            if (i > start) f(text.substr(start, i - start));
             start = i + n;
         }
         i += n;
     }
-    if (text.size() > start) words.push_back(text.substr(start));
+    if (text.size() > start) f(text.substr(start));
+}
+
+/// The words of `text`, see for_each_word().
+inline std::vector<std::string_view> split_words(std::string_view text) {
+    std::vector<std::string_view> words;
+    for_each_word(text, [&](std::string_view word) { words.push_back(word); });
     return words;
 }
 
