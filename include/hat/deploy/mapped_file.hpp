@@ -42,6 +42,7 @@ private:
 class MappedFile {
 public:
     MappedFile() = default;
+    /// Takes the file over; `o` holds none afterwards.
     MappedFile(MappedFile&& o) noexcept { swap(o); }
     /// Takes the file over; what this one held is closed.
     MappedFile& operator=(MappedFile&& o) noexcept {

@@ -24,7 +24,8 @@
 #include <thread>
 #include <utility>
 
-extern char** environ;  // not every system's headers declare it
+/// The environment of the process, which not every system's headers declare.
+extern char** environ;
 
 namespace hat {
 

@@ -44,8 +44,8 @@ decltype(auto) with_operand(Precision precision, Body&& body) {
 
 }  // namespace detail
 
-/// pack_plain() of the rounded matrix, in pairs; room for Panels<P>::elements(matrix.cols,
-/// chain_steps<P>(matrix.rows)).
+/// pack_plain() of the rounded matrix, in pairs; `out` has room for as many as Panels::elements says
+/// for matrix.cols columns and chain_steps<P>(matrix.rows) rows.
 template <std::same_as<simd::Bf16Pair> P, ExecutorPolicy E>
 Panels<P> pack_plain(const E& executor, View<const float> matrix, P* out) {
     constexpr std::size_t w = tile_columns<P>;
@@ -62,8 +62,8 @@ Panels<P> pack_plain(const E& executor, View<const float> matrix, P* out) {
     });
     return {out, n, steps};
 }
-/// pack_transposed() of the rounded weights, in pairs; room for Panels<P>::elements(weights.rows,
-/// chain_steps<P>(weights.cols)).
+/// pack_transposed() of the rounded weights, in pairs; `out` has room for as many as Panels::elements
+/// says for weights.rows columns and chain_steps<P>(weights.cols) rows.
 template <std::same_as<simd::Bf16Pair> P, ExecutorPolicy E>
 Panels<P> pack_transposed(const E& executor, View<const float> weights, P* out) {
     constexpr std::size_t w = tile_columns<P>;
