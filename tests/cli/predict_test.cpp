@@ -36,7 +36,7 @@ void write_dataset(const std::string& path, std::size_t rows) {
     data.save(path);
 }
 
-const std::string network =
+const std::string predicted_network =
     "qkv-dim: 512\n"
     "encoder-embed-dim-subtransformer: 512\n"
     "decoder-embed-dim-subtransformer: 640\n"
@@ -56,7 +56,7 @@ TEST_CASE("predict fits, judges on 200 held-out rows, saves, and the file predic
     const TemporaryFolder folder;
     const std::string data = (folder / "latency.csv").string(), config = (folder / "sub.yml").string();
     write_dataset(data, 300);
-    hat::write_file_atomically(config, network);
+    hat::write_file_atomically(config, predicted_network);
     for (const std::string model : {"linear", "mlp"}) {
         const std::string file = (folder / (model + ".safetensors")).string();
         const Outcome run = run_hat({"predict", "--fit", data, "--train-rows", "90", "--seed", "3", "--model", model,
@@ -120,7 +120,7 @@ TEST_CASE("predict refuses too many rows, broken tables and broken predictors, a
     CHECK(contains(error_of({"predict", "--fit", data}), data + ":1: column \"a\" is unknown"));
 
     const std::string config = (folder / "sub.yml").string();
-    hat::write_file_atomically(config, network);
+    hat::write_file_atomically(config, predicted_network);
     hat::write_file_atomically(file, "short");
     CHECK(contains(error_of({"predict", "--load", file, "--config", config}), "truncated"));
     CHECK(contains(error_of({"predict"}, 2), "--fit or --load is required"));

@@ -11,7 +11,7 @@ namespace {
 
 constexpr hat::StaticLimits limits{9, 40, 3};
 template <std::uint64_t index>
-using Static = hat::StaticTransformer<hat_test::tiny_arch(index), hat_test::tiny_config(index), limits>;
+using Static = hat::StaticTransformer<hat_test::tiny_arch(index), hat_test::static_config(index), limits>;
 using Any = hat::AnyModel<Static<0>, Static<4>>;
 
 std::vector<std::int32_t> sentence(std::uint64_t seed, std::size_t length) {
@@ -102,7 +102,7 @@ constexpr hat::StaticConfig with(hat::StaticConfig c, hat::MatrixFormat format, 
 template <std::uint64_t index, hat::MatrixFormat format, std::size_t rows, hat::CodebookMath math>
 void check_format() {
     using Model = hat::StaticTransformer<hat_test::tiny_arch(index),
-                                         with(hat_test::tiny_config(index), format, rows, math), limits>;
+                                         with(hat_test::static_config(index), format, rows, math), limits>;
     const TinyParts tiny(index, {format, rows}, math);
     const auto bytes = tiny.file();
     hat::WeightFile file;

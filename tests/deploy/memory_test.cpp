@@ -11,9 +11,9 @@ using hat_test::TinyParts;
 
 namespace {
 
-constexpr hat::StaticLimits limits{9, 40, 3};
-using Model = hat::StaticTransformer<hat_test::tiny_arch(2), hat_test::tiny_config(2), limits>;
-constexpr hat::StaticSearch longest{.min_length = limits.max_target - 1};
+constexpr hat::StaticLimits memory_limits{9, 40, 3};
+using MemoryModel = hat::StaticTransformer<hat_test::tiny_arch(2), hat_test::static_config(2), memory_limits>;
+constexpr hat::StaticSearch longest{.min_length = memory_limits.max_target - 1};
 
 /// Translates a sentence of text as long as it may be, and counts the allocations.
 template <class Translator>
@@ -23,8 +23,8 @@ std::size_t allocations_of(Translator& translator) {
     const auto result = translator.translate("w4 w5 w6 none w8 w9 w9 w30", out, longest);
     const std::size_t counted = hat_test::allocations - before;
     CHECK(result.status == hat::TextStatus::ok);
-    CHECK(result.source_tokens == limits.max_source);
-    CHECK(result.target_tokens == limits.max_target);
+    CHECK(result.source_tokens == memory_limits.max_source);
+    CHECK(result.target_tokens == memory_limits.max_target);
     return counted;
 }
 
@@ -33,9 +33,9 @@ std::size_t allocations_of(Translator& translator) {
 TEST_CASE("translating text allocates nothing, whatever runs") {
     const auto bytes = TinyParts(2).file();
     hat::AnyTranslator<> generic;
-    hat::AnyTranslator<Model> any;
-    hat::StaticTranslator<Model> compiled;
-    REQUIRE(generic.open(hat_test::span(bytes), hat::WeightCheck::everything, {}, limits) == E::none);
+    hat::AnyTranslator<MemoryModel> any;
+    hat::StaticTranslator<MemoryModel> compiled;
+    REQUIRE(generic.open(hat_test::span(bytes), hat::WeightCheck::everything, {}, memory_limits) == E::none);
     REQUIRE(any.open(hat_test::span(bytes)) == E::none);
     REQUIRE(compiled.open(hat_test::span(bytes)) == E::none);
     CHECK(allocations_of(generic) == 0);
@@ -44,7 +44,7 @@ TEST_CASE("translating text allocates nothing, whatever runs") {
 }
 
 TEST_CASE("in memory of the caller's, opening a file allocates nothing either") {
-    using Translator = hat::StaticTranslator<Model>;
+    using Translator = hat::StaticTranslator<MemoryModel>;
     const auto bytes = TinyParts(2).file();
     hat::AlignedBuffer<std::byte> memory(Translator::memory_bytes());
     static Translator translator;

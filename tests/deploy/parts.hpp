@@ -36,7 +36,7 @@ struct TinyParts {
 
     explicit TinyParts(std::uint64_t index, const hat::StoreOptions& how = {},
                        hat::CodebookMath math = hat::CodebookMath::exact)
-        : super(super_weights(hat::to_runtime(tiny_shape()), tiny_config(index), index)),
+        : super(super_weights(hat::to_runtime(tiny_shape()), static_config(index), index)),
           arch(hat::to_runtime(tiny_arch(index))),
           stored(hat::store_weights(super, arch, how)) {
         parts.arch = arch;

@@ -14,10 +14,10 @@ using hat_test::TinyParts;
 
 namespace {
 
-constexpr hat::StaticLimits limits{9, 12, 3};
-using Model = hat::StaticTransformer<hat_test::tiny_arch(1), hat_test::tiny_config(1), limits>;
-using Fixed = hat::StaticTranslator<Model>;
-using Any = hat::AnyTranslator<Model>;
+constexpr hat::StaticLimits translator_limits{9, 12, 3};
+using TranslatorModel = hat::StaticTransformer<hat_test::tiny_arch(1), hat_test::static_config(1), translator_limits>;
+using Fixed = hat::StaticTranslator<TranslatorModel>;
+using AnyTiny = hat::AnyTranslator<TranslatorModel>;
 
 /// What the library says.
 std::string reference(const TinyParts& tiny, const std::string& text) {
@@ -26,7 +26,7 @@ std::string reference(const TinyParts& tiny, const std::string& text) {
     const hat::InferenceModel<float> model(tiny.super, tiny.arch);
     hat::InferenceSession<float> session(model);
     hat::BeamOptions options;
-    options.beam = limits.beam, options.max_positions = limits.max_target;
+    options.beam = translator_limits.beam, options.max_positions = translator_limits.max_target;
     hat::Ragged batch;
     auto ids = source.encode(text);
     ids.push_back(hat::SpecialTokens::eos);
@@ -41,8 +41,8 @@ TEST_CASE("text is translated as the elastic path does, compiled in or not") {
     for (const std::uint64_t index : {1U, 2U}) {
         const TinyParts tiny(index);
         const auto bytes = tiny.file();
-        Any any;
-        REQUIRE(any.open(hat_test::span(bytes), hat::WeightCheck::everything, {}, limits) == E::none);
+        AnyTiny any;
+        REQUIRE(any.open(hat_test::span(bytes), hat::WeightCheck::everything, {}, translator_limits) == E::none);
         CHECK(any.engine().compiled() == (index == 1));
         for (const auto& text : texts) {
             const std::string expected = reference(tiny, text);

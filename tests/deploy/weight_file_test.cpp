@@ -19,7 +19,7 @@ using hat_test::TinyParts;
 namespace {
 
 constexpr auto arch = hat_test::tiny_arch(0);
-constexpr hat::StaticConfig config = hat_test::tiny_config(0);
+constexpr hat::StaticConfig config = hat_test::static_config(0);
 constexpr hat::StaticConfig other = [] {
     hat::StaticConfig c = config;
     c.vocab_original_scaling = true;

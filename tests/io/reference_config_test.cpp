@@ -4,17 +4,14 @@
 #include <filesystem>
 #include <fstream>
 #include <hat/io/reference_config.hpp>
+#include <io/parse.hpp>
 #include <sstream>
+
+using hat_test::parse;
 
 namespace {
 
 namespace fs = std::filesystem;
-
-hat::YamlConfig parse(const std::string& text) {
-    hat::YamlConfig c;
-    c.add_text(text, "a.yml");
-    return c;
-}
 
 // text with the line that starts with "key:" replaced; an empty line removes it
 std::string with(std::string text, const std::string& key, const std::string& line) {

@@ -4,17 +4,10 @@
 #include <fstream>
 #include <hat/io/json.hpp>
 #include <hat/io/yaml.hpp>
+#include <io/parse.hpp>
 #include <support/files.hpp>
 
-namespace {
-
-hat::YamlConfig parse(const std::string& text) {
-    hat::YamlConfig c;
-    c.add_text(text, "a.yml");
-    return c;
-}
-
-}  // namespace
+using hat_test::parse;
 
 TEST_CASE("values of every type are read") {
     const auto c = parse(

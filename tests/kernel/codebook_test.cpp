@@ -57,17 +57,17 @@ Sheet<float> last_rows(const Sheet<float>& x, std::size_t m) {
     return out;
 }
 
-struct Shape {
+struct LayerShape {
     std::size_t n, k, book_rows;
 };
-constexpr Shape shapes[] = {{1, 1, 0},   {31, 3, 0},   {32, 8, 32},   {33, 9, 0},    {64, 16, 32},
-                            {65, 17, 0}, {7, 130, 32}, {129, 63, 64}, {300, 70, 32}, {257, 39, 96}};
+constexpr LayerShape layer_shapes[] = {{1, 1, 0},   {31, 3, 0},   {32, 8, 32},   {33, 9, 0},    {64, 16, 32},
+                                       {65, 17, 0}, {7, 130, 32}, {129, 63, 64}, {300, 70, 32}, {257, 39, 96}};
 
 }  // namespace
 
 TEST_CASE("exact layers of codes equal packed weights to the bit, for every shape and number of rows") {
     hat::Rng rng(1);
-    for (const auto& [n, k, book_rows] : shapes) {
+    for (const auto& [n, k, book_rows] : layer_shapes) {
         const Coded w(n, k, book_rows, n + k);
         const Sheet<float> dense = w.dense(), bias(1, n, 0, rng), all(33, k, 5, rng);
         const auto layer = w.layer(hat::CodebookMath::exact, bias.data.data());
@@ -85,7 +85,7 @@ TEST_CASE("exact layers of codes equal packed weights to the bit, for every shap
 
 TEST_CASE("integer layers of codes equal integer sums of rounded centroids, and rows do not depend on each other") {
     hat::Rng rng(2);
-    for (const auto& [n, k, book_rows] : shapes) {
+    for (const auto& [n, k, book_rows] : layer_shapes) {
         const Coded w(n, k, book_rows, n * k);
         const Sheet<float> bias(1, n, 0, rng), all(33, k, 5, rng);
         const auto layer = w.layer(hat::CodebookMath::integers, bias.data.data());

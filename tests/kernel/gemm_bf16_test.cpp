@@ -30,14 +30,14 @@ Sheet<float> transposed(const Sheet<float>& s, std::size_t pad) {
     return t;
 }
 
-struct Shape {
+struct Bf16Shape {
     std::size_t m, n, k;
 };
 
 /// Odd and even chains, tails of the register block and of panels, several blocks of k.
-std::vector<Shape> shapes() {
+std::vector<Bf16Shape> bf16_shapes() {
     const std::size_t w = hat::simd::width<float>, r = hat::tile_rows<float>;
-    std::vector<Shape> all;
+    std::vector<Bf16Shape> all;
     for (const std::size_t m : {std::size_t{1}, std::size_t{2}, r, r + 1, 2 * r + 3})
         for (const std::size_t n : {std::size_t{1}, w + 1, 2 * w, 9 * w + 3})
             for (const std::size_t k :
@@ -55,7 +55,7 @@ std::vector<Shape> shapes() {
 TEST_CASE("a product in bfloat16 is one float chain over ascending k of the rounded operands, bit for bit") {
     hat::Rng rng(1);
     const hat::ThreadPool four(4);
-    for (const auto& s : shapes()) {
+    for (const auto& s : bf16_shapes()) {
         CAPTURE(s.m);
         CAPTURE(s.n);
         CAPTURE(s.k);

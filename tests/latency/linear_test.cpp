@@ -3,13 +3,13 @@
 #include <cmath>
 #include <hat/core/rng.hpp>
 #include <hat/latency/linear.hpp>
+#include <latency/data.hpp>
 #include <limits>
 #include <vector>
 
+using hat_test::Data;
+
 namespace {
-struct Data {
-    std::vector<float> x, y;
-};
 Data noisy_line(std::size_t rows, double noise, std::uint64_t seed, std::size_t useless = 0) {
     hat::Rng rng(seed);
     Data d;

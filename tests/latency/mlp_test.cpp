@@ -9,6 +9,7 @@
 #include <hat/latency/dataset.hpp>
 #include <hat/latency/metrics.hpp>
 #include <hat/latency/mlp.hpp>
+#include <latency/data.hpp>
 #include <limits>
 #include <numeric>
 #include <string>
@@ -16,11 +17,10 @@
 
 #include "support/npz.hpp"
 
+using hat_test::Data;
+
 namespace {
 
-struct Data {
-    std::vector<float> x, y;
-};
 /// A bent surface of three features in very different units.
 Data surface(std::size_t rows, std::uint64_t seed) {
     hat::Rng rng(seed);

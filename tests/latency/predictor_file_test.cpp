@@ -39,7 +39,7 @@ hat::RuntimeArch some_arch(int ffn) {
     a.decoder.cross_span[0] = 1;
     return a;
 }
-std::string refuse(const std::filesystem::path& path) {
+std::string refused(const std::filesystem::path& path) {
     const auto message = hat_test::message_of<hat::bad_file>([&] { hat::load_predictor<hat::MeanFeatures>(path); });
     CHECK(hat_test::contains(message, path.string()));
     return message;
@@ -73,7 +73,7 @@ TEST_CASE("an untrained predictor is not saved") {
 TEST_CASE("broken and foreign predictor files are refused") {
     const hat_test::TemporaryFolder folder;
     const auto path = folder / "p.safetensors";
-    CHECK(hat_test::contains(refuse(path), "No such file"));
+    CHECK(hat_test::contains(refused(path), "No such file"));
     hat::save_predictor(path, make(true));
     CHECK(hat_test::contains(
         hat_test::message_of<hat::bad_file>([&] { hat::load_predictor<hat::OperationFeatures>(path); }),
@@ -81,12 +81,12 @@ TEST_CASE("broken and foreign predictor files are refused") {
     const std::string good = hat::read_file(path);
     for (const std::size_t length : {std::size_t{0}, std::size_t{5}, good.size() / 2, good.size() - 1}) {
         hat::write_file_atomically(path, good.substr(0, length));
-        refuse(path);
+        refused(path);
     }
     std::string changed = good;
     changed[good.size() - 10] ^= 1;
     hat::write_file_atomically(path, changed);
-    CHECK(hat_test::contains(refuse(path), "corrupt"));
+    CHECK(hat_test::contains(refused(path), "corrupt"));
 
     const auto with = [&](const std::string& model, float weight, std::size_t inputs, double unit) {
         hat::SafetensorsWriter file;
@@ -111,17 +111,17 @@ TEST_CASE("broken and foreign predictor files are refused") {
     with("mlp", 1, 10, 1);
     CHECK(hat::load_predictor<hat::MeanFeatures>(path)(some_arch(0)).count() > 500);
     with("forest", 1, 10, 1);
-    CHECK(hat_test::contains(refuse(path), "metadata \"model\" is \"forest\", expected \"mlp\" or \"ridge\""));
+    CHECK(hat_test::contains(refused(path), "metadata \"model\" is \"forest\", expected \"mlp\" or \"ridge\""));
     with("mlp", nan, 10, 1);
-    CHECK(hat_test::contains(refuse(path), "layer 0 holds nan"));
+    CHECK(hat_test::contains(refused(path), "layer 0 holds nan"));
     with("ridge", nan, 10, 1);
-    CHECK(hat_test::contains(refuse(path), "a weight is not finite"));
+    CHECK(hat_test::contains(refused(path), "a weight is not finite"));
     with("mlp", 1, 9, 1);
-    CHECK(hat_test::contains(refuse(path), "layers.0.weight has 9 inputs, expected 10"));
+    CHECK(hat_test::contains(refused(path), "layers.0.weight has 9 inputs, expected 10"));
     with("mlp", 1, 10, 0);
-    CHECK(hat_test::contains(refuse(path), "tensor unit_ms holds 0.000000, expected a positive number"));
+    CHECK(hat_test::contains(refused(path), "tensor unit_ms holds 0.000000, expected a positive number"));
     hat::SafetensorsWriter other;
     other.metadata = {{"format", "something"}};
     other.save(path);
-    CHECK(hat_test::contains(refuse(path), "metadata \"format\" is \"something\", expected \"hat-predictor\""));
+    CHECK(hat_test::contains(refused(path), "metadata \"format\" is \"something\", expected \"hat-predictor\""));
 }

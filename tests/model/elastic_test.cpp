@@ -3,16 +3,16 @@
 #include <cmath>
 #include <hat/model/elastic.hpp>
 #include <limits>
+#include <model/all_dropouts.hpp>
 #include <model/models.hpp>
 #include <support/files.hpp>
 
 using hat_test::contains;
 using hat_test::message_of;
 
-namespace {
+using hat_test::all_dropouts;
 
-const hat::LossOptions dropped{
-    .label_smoothing = 0.1, .dropout = 0.2, .attention_dropout = 0.15, .activation_dropout = 0.1, .seed = 9};
+namespace {
 
 /// Large enough that every kernel cuts its work into several pieces.
 hat::TransformerConfig wide_config() {
@@ -41,12 +41,12 @@ TEST_CASE("loss and gradient are the same bits for 1, 2 and 5 threads") {
     const auto batch = hat_test::random_batch(config, 40, 30, rng);
     hat::Weights<float> expected(weights.shared_layout());
     hat::ElasticTransformer<float> one(weights);
-    const auto sums = one.loss_and_gradient(config.shape, batch, dropped, expected);
+    const auto sums = one.loss_and_gradient(config.shape, batch, all_dropouts, expected);
     for (const std::size_t threads : {2U, 5U}) {
         hat::ElasticTransformer<float> many(weights, hat::ThreadPool(threads));
         for (int repeat = 0; repeat < 2; ++repeat) {
             hat::Weights<float> gradient(weights.shared_layout());
-            CHECK(many.loss_and_gradient(config.shape, batch, dropped, gradient).loss == sums.loss);
+            CHECK(many.loss_and_gradient(config.shape, batch, all_dropouts, gradient).loss == sums.loss);
             CHECK(same<float>(gradient.values(), expected.values()));
         }
         CHECK(many.peak_bytes() == one.peak_bytes());
@@ -96,7 +96,7 @@ TEST_CASE("the gradient is added, the same loss comes with and without it, and d
     model.loss_and_gradient(config.shape, batch, {}, twice);
     for (std::size_t i = 0; i < once.values().size(); ++i)
         REQUIRE(std::abs(twice.values()[i] - 2 * once.values()[i]) < 1e-10);
-    auto options = dropped;
+    auto options = all_dropouts;
     const double a = model.loss_and_gradient(config.shape, batch, options, once).loss;
     CHECK(model.loss_and_gradient(config.shape, batch, options, once).loss == a);
     options.seed = 10;

@@ -4,14 +4,14 @@
 #include <hat/model/elastic.hpp>
 #include <hat/model/extract.hpp>
 #include <limits>
+#include <model/all_dropouts.hpp>
 #include <model/models.hpp>
 #include <support/files.hpp>
 #include <vector>
 
-namespace {
+using hat_test::all_dropouts;
 
-const hat::LossOptions dropped{
-    .label_smoothing = 0.1, .dropout = 0.2, .attention_dropout = 0.15, .activation_dropout = 0.1, .seed = 9};
+namespace {
 
 std::vector<hat::TransformerConfig> configs() {
     std::vector<hat::TransformerConfig> all;
@@ -59,8 +59,8 @@ TEST_CASE("an extracted SubTransformer gives the same bits as inside the SuperTr
             CHECK(inside.encoder_outputs(arch, batch) == alone.encoder_outputs(shape, batch));
 
             hat::Weights<float> g_super(super.shared_layout()), g_own(own.shared_layout());
-            const auto a = inside.loss_and_gradient(arch, batch, dropped, g_super);
-            const auto b = alone.loss_and_gradient(shape, batch, dropped, g_own);
+            const auto a = inside.loss_and_gradient(arch, batch, all_dropouts, g_super);
+            const auto b = alone.loss_and_gradient(shape, batch, all_dropouts, g_own);
             CHECK(a.loss == b.loss);
             CHECK(a.nll == b.nll);
             const auto from = hat::parameter_blocks(hat::SubTransformerView<float>(g_super, arch));
@@ -89,8 +89,8 @@ TEST_CASE("nothing outside the leading blocks is read, and its gradient is exact
                 if (!in[i]) poisoned.values()[i] = std::numeric_limits<float>::quiet_NaN();
             hat::Weights<float> expected(clean.shared_layout()), found(clean.shared_layout());
             hat::ElasticTransformer<float> a(clean), b(poisoned);
-            const double loss = a.loss_and_gradient(arch, batch, dropped, expected).loss;
-            CHECK(b.loss_and_gradient(arch, batch, dropped, found).loss == loss);
+            const double loss = a.loss_and_gradient(arch, batch, all_dropouts, expected).loss;
+            CHECK(b.loss_and_gradient(arch, batch, all_dropouts, found).loss == loss);
             CHECK(b.logits(arch, batch) == a.logits(arch, batch));
             bool equal = true, zero = true;
             for (std::size_t i = 0; i < in.size(); ++i) {

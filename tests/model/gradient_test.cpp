@@ -5,7 +5,10 @@
 #include <hat/core/thread_pool.hpp>
 #include <hat/model/elastic.hpp>
 #include <kernel/sheet.hpp>
+#include <model/all_dropouts.hpp>
 #include <model/models.hpp>
+
+using hat_test::all_dropouts;
 
 namespace {
 
@@ -40,9 +43,6 @@ void check_gradient(const hat::TransformerConfig& config, const hat::RuntimeArch
 }
 
 const hat::LossOptions plain{.label_smoothing = 0.1};
-const hat::LossOptions dropped{
-    .label_smoothing = 0.1, .dropout = 0.2, .attention_dropout = 0.15, .activation_dropout = 0.1, .seed = 9};
-
 /// Narrower than small_config() in every way, spans 3 and 2.
 hat::RuntimeArch narrow(const hat::TransformerConfig& c) {
     hat::RuntimeArch a = c.shape;
@@ -59,7 +59,7 @@ TEST_CASE("gradients equal finite differences: each norm, each sharing, with and
     for (const bool pre_norm : {false, true})
         for (const auto sharing :
              {hat::EmbeddingSharing::none, hat::EmbeddingSharing::decoder_input_output, hat::EmbeddingSharing::all})
-            for (const auto& options : {plain, dropped}) {
+            for (const auto& options : {plain, all_dropouts}) {
                 CAPTURE(pre_norm);
                 CAPTURE(static_cast<int>(sharing));
                 CAPTURE(options.dropout);
@@ -81,7 +81,7 @@ TEST_CASE("gradients equal finite differences: each attention span at each depth
                 auto arch = config.shape;
                 arch.encoder.layers = depth;
                 arch.decoder.cross_span = {spans[0], spans[1]};
-                check_gradient(config, arch, depth == 3 && spans[0] == 3 ? dropped : plain);
+                check_gradient(config, arch, depth == 3 && spans[0] == 3 ? all_dropouts : plain);
             }
 }
 
@@ -92,7 +92,7 @@ TEST_CASE("gradients in bf16 are near those in fp32, the same for any number of 
         const auto weights = hat_test::random_weights<float>(config, 3);
         hat::Rng rng(5);
         const auto batch = hat_test::random_batch(config, 8, 9, rng);
-        hat::LossOptions options = dropped;
+        hat::LossOptions options = all_dropouts;
         const auto run = [&](std::size_t threads, hat::Weights<float>& gradient) {
             return hat::ElasticTransformer<float>(weights, hat::ThreadPool(threads))
                 .loss_and_gradient(narrow(config), batch, options, gradient);
@@ -129,8 +129,8 @@ TEST_CASE("gradients equal finite differences: encoder and decoder of different 
         for (const int encoder : {8, 12}) {
             CAPTURE(encoder);
             const auto config = hat_test::small_config(sharing, false, encoder, 10);
-            check_gradient(config, config.shape, dropped);
-            check_gradient(config, narrow(config), dropped);
+            check_gradient(config, config.shape, all_dropouts);
+            check_gradient(config, narrow(config), all_dropouts);
         }
 }
 
@@ -151,5 +151,5 @@ TEST_CASE("gradients equal finite differences: the reference's peculiarities and
     config.decoder_final_norm = false;
     check_gradient(config, config.shape, plain);
     config.decoder_pre_norm = false;
-    check_gradient(config, narrow(config), dropped);
+    check_gradient(config, narrow(config), all_dropouts);
 }

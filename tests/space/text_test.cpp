@@ -4,7 +4,7 @@
 
 namespace {
 
-hat::RuntimeArch sample() {
+hat::RuntimeArch described() {
     hat::RuntimeArch a;
     a.encoder.embed = 640;
     a.encoder.layers = 2;
@@ -36,17 +36,17 @@ std::string replaced(const std::string& from, const std::string& to) {
 }  // namespace
 
 TEST_CASE("an architecture goes to one line and back") {
-    CHECK(hat::to_text(sample()) == line);
-    CHECK(hat::arch_from_text(line) == sample());
-    CHECK(hat::to_text(hat::resize_arch<2, 1>(sample())) == line);
+    CHECK(hat::to_text(described()) == line);
+    CHECK(hat::arch_from_text(line) == described());
+    CHECK(hat::to_text(hat::resize_arch<2, 1>(described())) == line);
     // any order, any white space
-    CHECK(hat::arch_from_text("decoder.cross_span=2\n\t" + replaced("decoder.cross_span=2", "")) == sample());
+    CHECK(hat::arch_from_text("decoder.cross_span=2\n\t" + replaced("decoder.cross_span=2", "")) == described());
     // what comes back is canonical
-    CHECK(hat::arch_from_text(replaced("cross_span=2", "cross_span=3")) == sample());
+    CHECK(hat::arch_from_text(replaced("cross_span=2", "cross_span=3")) == described());
 }
 
 TEST_CASE("the description has one line per layer") {
-    CHECK(hat::describe(sample()) ==
+    CHECK(hat::describe(described()) ==
           "encoder: width 640, 2 layers\n"
           "  layer 0: qkv 512, self-attention 8 heads, FFN 3072\n"
           "  layer 1: qkv 256, self-attention 4 heads, FFN 1024\n"

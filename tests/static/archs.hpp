@@ -57,7 +57,7 @@ inline hat::Weights<float> super_weights(const hat::RuntimeArch& shape, hat::Sta
 }
 
 /// The configuration of network `index`; as deployed, with the super widths of `shape`.
-constexpr hat::StaticConfig tiny_config(std::uint64_t index) {
+constexpr hat::StaticConfig static_config(std::uint64_t index) {
     using S = hat::EmbeddingSharing;
     hat::StaticConfig c;
     c.target_vocab = words;
@@ -133,7 +133,7 @@ void check_static(const hat::RuntimeArch& shape, std::uint64_t seed) {
 /// check_static() for the networks [first, last) of the tiny space.
 template <std::uint64_t first, std::uint64_t... I>
 void check_tiny(std::integer_sequence<std::uint64_t, I...>) {
-    (check_static<tiny_arch(first + I), tiny_config(first + I), hat::StaticLimits{9, 12, 1 + (first + I) % 4}>(
+    (check_static<tiny_arch(first + I), static_config(first + I), hat::StaticLimits{9, 12, 1 + (first + I) % 4}>(
          hat::to_runtime(tiny_shape()), first + I + 1),
      ...);
 }

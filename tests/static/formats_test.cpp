@@ -8,7 +8,7 @@ constexpr hat::StaticLimits limits{9, 12, 3};
 
 constexpr hat::StaticConfig in_format(std::uint64_t index, hat::MatrixFormat format, hat::CodebookMath math,
                                       std::size_t book_rows) {
-    hat::StaticConfig c = hat_test::tiny_config(index);
+    hat::StaticConfig c = hat_test::static_config(index);
     c.format = format, c.codebook_math = math, c.book_rows = book_rows;
     return c;
 }
@@ -128,13 +128,14 @@ TEST_CASE("8-bit integers and 4-bit codes computed in integers are close to the 
         CHECK(c.distance > 0);
     }
     CHECK(four.bytes < eight.bytes);
-    CHECK(eight.bytes < hat::StaticTransformer<hat_test::tiny_arch(3), hat_test::tiny_config(3), limits>::weight_bytes);
+    CHECK(eight.bytes <
+          hat::StaticTransformer<hat_test::tiny_arch(3), hat_test::static_config(3), limits>::weight_bytes);
     CHECK(compare<1, int8>().distance < 0.05);
     CHECK(compare<4, int8>().distance < 0.05);  // pre-norm
 }
 
 TEST_CASE("codebooks are shared by multiples of 32 rows") {
-    const auto super = hat_test::super_weights(hat::to_runtime(hat_test::tiny_shape()), hat_test::tiny_config(0), 1);
+    const auto super = hat_test::super_weights(hat::to_runtime(hat_test::tiny_shape()), hat_test::static_config(0), 1);
     CHECK(hat_test::message_of<hat::invalid_value>([&] {
               hat::store_weights(super, super.config().shape, {hat::MatrixFormat::codebook4, 8});
           }) == "hat::store_weights: book_rows is 8, expected a multiple of 32");

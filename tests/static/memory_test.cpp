@@ -8,13 +8,13 @@ std::size_t translate_without_exceptions();
 
 namespace {
 
-constexpr hat::StaticLimits limits{9, 40, 3};
+constexpr hat::StaticLimits memory_limits{9, 40, 3};
 
 template <std::uint64_t index>
 struct Tiny {
-    using Model = hat::StaticTransformer<hat_test::tiny_arch(index), hat_test::tiny_config(index), limits>;
+    using Model = hat::StaticTransformer<hat_test::tiny_arch(index), hat_test::static_config(index), memory_limits>;
     hat::Weights<float> super =
-        hat_test::super_weights(hat::to_runtime(hat_test::tiny_shape()), hat_test::tiny_config(index), index);
+        hat_test::super_weights(hat::to_runtime(hat_test::tiny_shape()), hat_test::static_config(index), index);
     hat::AlignedBuffer<std::byte> stored = hat::store_weights(super, hat::to_runtime(hat_test::tiny_arch(index)));
     Model model{stored.data()};
 };
@@ -24,7 +24,7 @@ const std::vector<std::int32_t> longest{5, 9, 17, 4, 30, 8, 8, 21, 2};
 /// Translates into as many tokens as there is room for.
 template <class Session>
 hat::StaticTranslation translate_long(Session& session, std::span<std::int32_t> target) {
-    return session.translate(longest, target, {.min_length = limits.max_target - 1});
+    return session.translate(longest, target, {.min_length = memory_limits.max_target - 1});
 }
 
 template <std::uint64_t index>
@@ -34,10 +34,10 @@ void check_plan() {
     hat::AlignedBuffer<std::byte> workspace(Model::workspace_bytes + 64);
     std::fill_n(workspace.data(), workspace.size(), std::byte{0x5A});
     typename Model::Session session(tiny.model, workspace.data());
-    std::vector<std::int32_t> target(limits.max_target);
+    std::vector<std::int32_t> target(memory_limits.max_target);
     const auto result = translate_long(session, target);
     REQUIRE(result.status == hat::TranslateStatus::ok);
-    CHECK(result.length == limits.max_target);
+    CHECK(result.length == memory_limits.max_target);
     CHECK(std::all_of(workspace.data() + Model::workspace_bytes, workspace.data() + workspace.size(),
                       [](std::byte b) { return b == std::byte{0x5A}; }));
     // the plan is what the longest translation uses, not a guess above it
@@ -62,7 +62,7 @@ TEST_CASE("translating tokens allocates nothing") {
     const Tiny<2> tiny;
     alignas(64) static std::byte workspace[Model::workspace_bytes];
     Model::Session session(tiny.model, workspace);
-    std::vector<std::int32_t> target(limits.max_target);
+    std::vector<std::int32_t> target(memory_limits.max_target);
     const std::size_t before = hat_test::allocations;
     const auto first = translate_long(session, target);
     const std::vector<std::int32_t> same = target;  // one allocation
@@ -84,17 +84,17 @@ TEST_CASE("what cannot be translated has a status, and the next sentence works")
     Tiny<0> tiny;
     hat::AlignedBuffer<std::byte> workspace(Model::workspace_bytes);
     Model::Session session(tiny.model, workspace.data());
-    std::vector<std::int32_t> target(limits.max_target), small(2);
+    std::vector<std::int32_t> target(memory_limits.max_target), small(2);
     const auto status = [&](std::vector<std::int32_t> source, const hat::StaticSearch& how = {}) {
         return session.translate(source, target, how).status;
     };
     CHECK(status({}) == S::empty_source);
-    CHECK(status(std::vector<std::int32_t>(limits.max_source + 1, 5)) == S::source_too_long);
+    CHECK(status(std::vector<std::int32_t>(memory_limits.max_source + 1, 5)) == S::source_too_long);
     CHECK(status({5, hat_test::words, 2}) == S::unknown_token);
     CHECK(status({-1, 2}) == S::unknown_token);
     CHECK(status(longest, {.length_penalty = std::numeric_limits<double>::quiet_NaN()}) == S::bad_options);
     CHECK(status(longest, {.unknown_penalty = std::numeric_limits<double>::infinity()}) == S::bad_options);
-    CHECK(status(longest, {.min_length = limits.max_target}) == S::bad_options);
+    CHECK(status(longest, {.min_length = memory_limits.max_target}) == S::bad_options);
     CHECK(status(longest, {.max_length_a = -1}) == S::bad_options);
     CHECK(status(longest, {.max_length_b = 0}) == S::bad_options);
     CHECK(session.translate(longest, small, {.min_length = 10}).status == S::target_too_small);

@@ -13,11 +13,9 @@ using Lines = std::vector<std::string>;
 using Counts = std::array<std::int64_t, 4>;
 using Smoothing = hat::BleuOptions::Smoothing;
 using hat_test::message_of;
+using two_sentences::hypotheses, two_sentences::references;
 
 namespace {
-const Lines hypotheses{"The cat, 3.5 years old, sat on the \"mat\".", "A small test!"};
-const Lines references{"The cat (3.5 years old) sat on a \"mat\".", "One small test."};
-
 Lines upper(Lines lines) {
     for (auto& line : lines)
         for (char& c : line)

@@ -9,11 +9,7 @@
 
 using Lines = std::vector<std::string>;
 using hat_test::message_of;
-
-namespace {
-const Lines hypotheses{"The cat, 3.5 years old, sat on the \"mat\".", "A small test!"};
-const Lines references{"The cat (3.5 years old) sat on a \"mat\".", "One small test."};
-}  // namespace
+using two_sentences::hypotheses, two_sentences::references;
 
 TEST_CASE("chrF2, chrF2+ and chrF2++ of two sentences") {
     CHECK(hat::corpus_chrf(hypotheses, references) == doctest::Approx(61.36541033).epsilon(1e-9));

@@ -1,6 +1,6 @@
 #pragma once
 /// \file
-/// A translation to score: the sample corpus' test set, with words missing.
+/// Translations to score: two sentences, and the sample corpus' test set with words missing.
 
 #include <cstddef>
 #include <filesystem>
@@ -26,3 +26,8 @@ inline Sample sample_without_every_fifth_word() {
     }
     return out;
 }
+
+namespace two_sentences {
+inline const std::vector<std::string> hypotheses{"The cat, 3.5 years old, sat on the \"mat\".", "A small test!"};
+inline const std::vector<std::string> references{"The cat (3.5 years old) sat on a \"mat\".", "One small test."};
+}  // namespace two_sentences

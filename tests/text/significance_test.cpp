@@ -82,16 +82,16 @@ TEST_CASE("The tests are symmetric in sign and repeatable by seed") {
 }
 
 TEST_CASE("BLEU and chrF can be tested") {
-    std::vector<std::string> references, good, bad;
+    std::vector<std::string> reference, good, bad;
     for (int i = 0; i < 60; ++i) {
         const std::string n = std::to_string(i);
-        references.push_back("this is sentence number " + n + " of a short text");
-        good.push_back(i % 5 != 0 ? references.back() : "this is number " + n + " of a text");
-        bad.push_back(i % 2 != 0 ? references.back() : "number " + n + " is of this short text");
+        reference.push_back("this is sentence number " + n + " of a short text");
+        good.push_back(i % 5 != 0 ? reference.back() : "this is number " + n + " of a text");
+        bad.push_back(i % 2 != 0 ? reference.back() : "number " + n + " is of this short text");
     }
     const auto test = [&](const auto& metric) {
-        const auto a = hat::segment_statistics(metric, bad, references);
-        const auto b = hat::segment_statistics(metric, good, references);
+        const auto a = hat::segment_statistics(metric, bad, reference);
+        const auto b = hat::segment_statistics(metric, good, reference);
         const auto result = hat::paired_bootstrap(metric, a, b);
         CHECK(result.system == doctest::Approx(metric.score(hat::sum_statistics(b))));
         CHECK(result.p_value < 0.05);

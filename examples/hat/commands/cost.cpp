@@ -16,12 +16,12 @@
 namespace hat::cli {
 namespace {
 
-struct Options : CommonOptions {
+struct CostArguments : CommonOptions {
     std::size_t vocab = 32768;
     std::optional<int> length;
 };
 
-void run(const Options& o) {
+void run(const CostArguments& o) {
     const YamlConfig config = load_config(o);
     if (!o.length && !config.has("arch"))
         throw bad_file(o.configs.back(),
@@ -54,7 +54,7 @@ void run(const Options& o) {
 }  // namespace
 
 void add_cost(CLI::App& app) {
-    const auto o = std::make_shared<Options>();
+    const auto o = std::make_shared<CostArguments>();
     CLI::App* command = app.add_subcommand("cost", "Parameters, FLOPs and file sizes of a network, as JSON");
     add_config(*command, *o, "The SubTransformer in the reference's YAML keys")->required();
     command->add_option("--vocab", o->vocab, "Entries of each vocabulary")

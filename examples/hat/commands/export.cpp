@@ -25,7 +25,7 @@
 namespace hat::cli {
 namespace {
 
-struct Options : CommonOptions {
+struct ExportArguments : CommonOptions {
     std::string model, out, project, name = "model", format = "fp32";
     std::vector<std::string> notes;
     StaticLimits limits;
@@ -66,7 +66,8 @@ std::string list_text(const std::array<int, runtime_max_layers>& values, int lay
     return out + "}";
 }
 
-std::string header_text(const Options& o, const RuntimeArch& a, const StaticConfig& c, const std::string& notes) {
+std::string header_text(const ExportArguments& o, const RuntimeArch& a, const StaticConfig& c,
+                        const std::string& notes) {
     const auto number = [](auto v) { return std::to_string(v); };
     const auto stack = [&](const auto& s, bool decoder) {
         std::string out = "{.embed = " + number(s.embed) + ",\n                .layers = " + number(s.layers);
@@ -111,7 +112,7 @@ std::string header_text(const Options& o, const RuntimeArch& a, const StaticConf
     return out;
 }
 
-std::string filled(std::string text, const Options& o) {
+std::string filled(std::string text, const ExportArguments& o) {
     const std::pair<std::string, std::string> words[] = {
         {"@NAME@", o.name}, {"@EMBED@", o.embed ? "ON" : "OFF"}, {"@ITS_WEIGHTS@", o.embed ? " or in it" : ""}};
     for (const auto& [word, by] : words)
@@ -127,7 +128,7 @@ std::string one_line(std::string text) {
     return text;
 }
 
-void run(const Options& o) {
+void run(const ExportArguments& o) {
     const std::filesystem::path folder = o.project.empty() ? o.out : o.project;
     const auto header = folder / (o.name + ".hpp"), weights = folder / (o.name + ".hatw");
     std::vector<std::filesystem::path> files{header, weights};
@@ -182,7 +183,7 @@ void run(const Options& o) {
 }  // namespace
 
 void add_export(CLI::App& app) {
-    const auto o = std::make_shared<Options>();
+    const auto o = std::make_shared<ExportArguments>();
     CLI::App* command = app.add_subcommand(
         "export", "A model as a C++ header, one weight file, and a small program that needs nothing else");
     command->add_option("--model", o->model, "Folder of a model: model.safetensors or model.hatq, and its tokenizers")

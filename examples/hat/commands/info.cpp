@@ -239,10 +239,10 @@ void print(const fs::path& path, const std::vector<std::string>& configs) {
 }  // namespace
 
 void add_info(CLI::App& app) {
-    struct Options : CommonOptions {
+    struct InfoArguments : CommonOptions {
         std::string path;
     };
-    const auto o = std::make_shared<Options>();
+    const auto o = std::make_shared<InfoArguments>();
     CLI::App* command = app.add_subcommand("info", "This machine and build, or what a file or folder holds");
     command->add_option("path", o->path,
                         "Configuration, model, quantized model, predictor, checkpoint, latency dataset, report, text, "

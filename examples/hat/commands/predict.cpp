@@ -22,13 +22,13 @@
 namespace hat::cli {
 namespace {
 
-struct Options : CommonOptions {
+struct PredictArguments : CommonOptions {
     std::string fit, load, save;
     std::size_t train_rows = 0, test_rows = 200;
     PredictorOptions predictor;
 };
 
-void fit(const Options& o) {
+void fit(const PredictArguments& o) {
     const LatencyDataset data = LatencyDataset::load(o.fit);
     const std::size_t rows = data.rows.size();
     if (o.train_rows > rows || o.test_rows > rows - o.train_rows || rows == o.test_rows)
@@ -60,7 +60,7 @@ void fit(const Options& o) {
     std::cout << out.dump(2) << "\n";
 }
 
-void ask(const Options& o) {
+void ask(const PredictArguments& o) {
     const Predictor predictor = Predictor::load(o.load);
     const RuntimeArch arch = reference_subtransformer(load_config(o));
     std::cout << nlohmann::ordered_json{{"latency_ms", predictor(arch).count()}, {"arch", to_text(arch)}}.dump(2)
@@ -70,7 +70,7 @@ void ask(const Options& o) {
 }  // namespace
 
 void add_predict(CLI::App& app) {
-    const auto o = std::make_shared<Options>();
+    const auto o = std::make_shared<PredictArguments>();
     CLI::App* command = app.add_subcommand("predict", "Fit, judge and ask latency predictors");
     CLI::Option* data = command->add_option("--fit", o->fit, "Latency dataset (CSV) to learn from")->type_name("FILE");
     CLI::Option* load = command->add_option("--load", o->load, "Saved predictor to ask")->type_name("FILE");

@@ -20,13 +20,13 @@
 namespace hat::cli {
 namespace {
 
-struct Options : CommonOptions {
+struct QuantizeArguments : CommonOptions {
     std::string model, out;
     unsigned bits = 4;
     std::size_t group_rows = 0;
 };
 
-void run(const Options& o) {
+void run(const QuantizeArguments& o) {
     const std::filesystem::path from = o.model, to = o.out;
     const auto source = from / "model.safetensors", target = to / "model.hatq";
     Model model = load_model(source);
@@ -70,7 +70,7 @@ void run(const Options& o) {
 }  // namespace
 
 void add_quantize(CLI::App& app) {
-    const auto o = std::make_shared<Options>();
+    const auto o = std::make_shared<QuantizeArguments>();
     CLI::App* command =
         app.add_subcommand("quantize", "A model in a few bits per weight (k-means), embeddings included");
     command->add_option("--model", o->model, "Folder of a model: model.safetensors and its tokenizers")

@@ -10,12 +10,12 @@
 namespace hat::cli {
 namespace {
 
-struct Options : CommonOptions {
+struct RunArguments : CommonOptions {
     std::string dir, from, what = "super";
     bool estimate_only = false;
 };
 
-void add_common(CLI::App& command, Options& o) {
+void add_common(CLI::App& command, RunArguments& o) {
     add_config(command, o, "What to do: the reference's keys and ours (docs/configuration.md)")->required();
     command.add_option("--dir", o.dir, "Folder of this run; a stopped run goes on from what it finds there")
         ->required()
@@ -24,7 +24,7 @@ void add_common(CLI::App& command, Options& o) {
     add_quiet(command, o);
 }
 
-void run_one(const Options& o, const std::vector<std::string>& names) {
+void run_one(const RunArguments& o, const std::vector<std::string>& names) {
     Project project(read_settings(o.configs), o.dir, o.threads, o.quiet);
     for (const auto& name : names)
         if (!run_stage(project, find_stage(name))) project.say(name + " is finished already");
@@ -32,14 +32,14 @@ void run_one(const Options& o, const std::vector<std::string>& names) {
 
 void add_stage(CLI::App& app, const std::string& name, const std::string& help, const std::string& footer,
                const std::vector<std::string>& stage_names) {
-    const auto o = std::make_shared<Options>();
+    const auto o = std::make_shared<RunArguments>();
     CLI::App* command = app.add_subcommand(name, help);
     add_common(*command, *o);
     command->footer(footer + "\nExample: hat " + name + " --config mine.yml --dir run/mine");
     command->callback([o, stage_names] { run_one(*o, stage_names); });
 }
 
-void run_all(const Options& o) {
+void run_all(const RunArguments& o) {
     Project project(read_settings(o.configs), o.dir, o.threads, o.quiet);
     if (!o.from.empty()) project.forget_from(o.from);
     run_stage(project, find_stage("data"));
@@ -58,7 +58,7 @@ void run_all(const Options& o) {
 }  // namespace
 
 void add_run(CLI::App& app) {
-    const auto o = std::make_shared<Options>();
+    const auto o = std::make_shared<RunArguments>();
     CLI::App* command =
         app.add_subcommand("run", "The whole pipeline: text and a device to a model made for the device");
     add_common(*command, *o);
@@ -91,7 +91,7 @@ void add_search(CLI::App& app) {
 }
 
 void add_train(CLI::App& app) {
-    const auto o = std::make_shared<Options>();
+    const auto o = std::make_shared<RunArguments>();
     CLI::App* command =
         app.add_subcommand("train", "Train the SuperTransformer, the search's winner, or the largest network");
     add_common(*command, *o);

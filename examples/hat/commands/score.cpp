@@ -17,7 +17,7 @@
 namespace hat::cli {
 namespace {
 
-struct Options : CommonOptions {
+struct ScoreArguments : CommonOptions {
     std::string hyp, ref, paired, tokenize = "13a";
     bool lowercase = false, confidence = false, json = false;
     std::size_t samples = 1000;
@@ -31,7 +31,7 @@ struct Shown {
 };
 
 template <class Metric>
-Shown evaluate(const Options& o, const Metric& metric, const ParallelText& text,
+Shown evaluate(const ScoreArguments& o, const Metric& metric, const ParallelText& text,
                const std::vector<std::string>& other) {
     Shown out;
     const auto segments = segment_statistics(metric, text.source, text.target);
@@ -44,7 +44,7 @@ Shown evaluate(const Options& o, const Metric& metric, const ParallelText& text,
     return out;
 }
 
-void run(const Options& o) {
+void run(const ScoreArguments& o) {
     // The hypothesis plays the source here: what matters is that lines pair up.
     const ParallelText text = read_parallel(o.hyp, o.ref);
     std::vector<std::string> other;
@@ -94,7 +94,7 @@ void run(const Options& o) {
 }  // namespace
 
 void add_score(CLI::App& app) {
-    const auto o = std::make_shared<Options>();
+    const auto o = std::make_shared<ScoreArguments>();
     CLI::App* command = app.add_subcommand("score", "BLEU and chrF2 of a translation, as sacreBLEU counts them");
     command->add_option("--hyp", o->hyp, "The translation, one sentence a line (or .gz)")
         ->required()

@@ -15,13 +15,13 @@
 namespace hat::cli {
 namespace {
 
-struct Options : CommonOptions {
+struct TranslateArguments : CommonOptions {
     std::string model, input;
     std::size_t beam = 5, n_best = 1;
     double length_penalty = 1.0;
 };
 
-void run(const Options& o) {
+void run(const TranslateArguments& o) {
     TranslateOptions options;
     options.search.beam = o.beam;
     options.search.n_best = o.n_best;
@@ -58,7 +58,7 @@ void run(const Options& o) {
 }  // namespace
 
 void add_translate(CLI::App& app) {
-    const auto o = std::make_shared<Options>();
+    const auto o = std::make_shared<TranslateArguments>();
     CLI::App* command = app.add_subcommand("translate", "Translate lines of text with a saved model");
     command->add_option("--model", o->model, "Folder of a model: model.safetensors or model.hatq, and its tokenizers")
         ->required()

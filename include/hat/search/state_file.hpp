@@ -95,8 +95,8 @@ typename Searcher<Policy>::State load_search(const std::filesystem::path& path, 
     const JsonView file(json, path.string());
     if (const auto format = file.get<std::string>("format"); format != "hat-search")
         file["format"].fail("is \"" + format + "\", expected \"hat-search\"");
-    if (const auto version = file.get<int>("version"); version != detail::search_file_version)
-        file["version"].fail("is " + std::to_string(version) + ", expected " +
+    if (const auto found = file.get<int>("version"); found != detail::search_file_version)
+        file["version"].fail("is " + std::to_string(found) + ", expected " +
                              std::to_string(detail::search_file_version));
     const auto crc = file.get<std::uint32_t>("crc32");
     json.erase("crc32");
