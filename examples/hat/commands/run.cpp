@@ -11,7 +11,7 @@ namespace hat::cli {
 namespace {
 
 struct RunArguments : CommonOptions {
-    std::string dir, from, what = "super";
+    std::string dir, from, what = "super", device;  // device: YAML of --command and its companions
     bool estimate_only = false;
 };
 
@@ -24,23 +24,48 @@ void add_common(CLI::App& command, RunArguments& o) {
     add_quiet(command, o);
 }
 
+// RunArguments for keys of the configuration that belong to a device rather than to a task.
+void add_device(CLI::App& command, const std::shared_ptr<RunArguments>& o) {
+    const auto add = [&](const std::string& name, const std::string& key, bool quoted, const std::string& help) {
+        return command.add_option_function<std::string>(
+            name,
+            [o, key, quoted](const std::string& value) {
+                o->device += key + ": " + (quoted ? Json(value).dump() : value) + "\n";
+            },
+            help);
+    };
+    add("--command", "device-command", true,
+        "Measure on the device whose hat-agent this shell command reaches, e.g. 'ssh pi ./hat-agent' "
+        "(docs/remote_devices.md); key 'device-command'")
+        ->type_name("COMMAND");
+    add("--timeout", "device-timeout", false,
+        "The longest silence of that device, 120 by default; key 'device-timeout'")
+        ->check(CLI::PositiveNumber)
+        ->type_name("SECONDS");
+    add("--retries", "device-retries", false,
+        "How often the command is started again for one network, 3 by default; key 'device-retries'")
+        ->check(whole_number(0, 1000))
+        ->type_name("N");
+}
+
 void run_one(const RunArguments& o, const std::vector<std::string>& names) {
-    Project project(read_settings(o.configs), o.dir, o.threads, o.quiet);
+    Project project(read_settings(o.configs, o.device), o.dir, o.threads, o.quiet);
     for (const auto& name : names)
         if (!run_stage(project, find_stage(name))) project.say(name + " is finished already");
 }
 
 void add_stage(CLI::App& app, const std::string& name, const std::string& help, const std::string& footer,
-               const std::vector<std::string>& stage_names) {
+               const std::vector<std::string>& stage_names, bool on_device = false) {
     const auto o = std::make_shared<RunArguments>();
     CLI::App* command = app.add_subcommand(name, help);
     add_common(*command, *o);
+    if (on_device) add_device(*command, o);
     command->footer(footer + "\nExample: hat " + name + " --config mine.yml --dir run/mine");
     command->callback([o, stage_names] { run_one(*o, stage_names); });
 }
 
 void run_all(const RunArguments& o) {
-    Project project(read_settings(o.configs), o.dir, o.threads, o.quiet);
+    Project project(read_settings(o.configs, o.device), o.dir, o.threads, o.quiet);
     if (!o.from.empty()) project.forget_from(o.from);
     run_stage(project, find_stage("data"));
     const auto seconds = estimate(project);
@@ -62,6 +87,7 @@ void add_run(CLI::App& app) {
     CLI::App* command =
         app.add_subcommand("run", "The whole pipeline: text and a device to a model made for the device");
     add_common(*command, *o);
+    add_device(*command, o);
     std::string names;
     for (const Stage& s : stages()) names += "  " + s.name + std::string(12 - s.name.size(), ' ') + s.what + "\n";
     command->add_option("--from", o->from, "Make this stage and all later ones again")->type_name("STAGE");
@@ -80,8 +106,9 @@ void add_data(CLI::App& app) {
 }
 
 void add_measure(CLI::App& app) {
-    add_stage(app, "measure", "Measure the latencies of sampled networks on this machine",
-              "Writes DIR/latency.csv. Needs the stage data.", {"measure"});
+    add_stage(app, "measure", "Measure the latencies of sampled networks on this machine or another device",
+              "Writes DIR/latency.csv. Needs the stage data. Stop it at any moment: the same command goes on.",
+              {"measure"}, true);
 }
 
 void add_search(CLI::App& app) {

@@ -67,13 +67,12 @@ std::vector<std::pair<std::string, double>> estimate(const Project& project) {
     const double threads = static_cast<double>(project.pool.threads());
 
     // Latencies. The search is drawn to its limit: that is what its networks cost of the largest one.
-    const auto latency = [&](const RuntimeArch& arch) {
-        Probe probe = make_probe(weights, arch, s);
-        return seconds_of([&] {
-            probe.encode();
-            probe.decode();
-        });
+    const Target target(project);
+    const auto seconds_of_runs = [](Probe probe) {
+        const RunTimes times = probe.run({.warmup = 1, .repeats = 1, .min_time = Milliseconds(100)});
+        return (summarize_runs(times.encoder, 0).median + summarize_runs(times.decoder, 0).median).count() / 1000;
     };
+    const auto latency = [&](const RuntimeArch& arch) { return seconds_of_runs(target.probe(&weights, arch)); };
     const double slow = latency(largest), fast = latency(smallest);
     const double limit = s.search.latency_limit_ms > 0 ? s.search.latency_limit_ms / 1000 / slow : s.latency_fraction;
     const double share = std::min(1.0, std::max(limit, fast / slow));
@@ -105,8 +104,9 @@ std::vector<std::pair<std::string, double>> estimate(const Project& project) {
     const double networks =
         s.search.population + 0.6 * s.search.iterations * (s.search.mutations + s.search.crossovers);
     const double candidate = runs * 0.5 * (slow + fast) + reference;
+    const double here = target.remote() ? seconds_of_runs(target.here(weights, largest)) : slow;
     const double translation = static_cast<double>(test.target.tokens.size()) / static_cast<double>(s.latency_length) *
-                               slow * static_cast<double>(s.beam) / static_cast<double>(s.latency_beam);
+                               here * static_cast<double>(s.beam) / static_cast<double>(s.latency_beam);
     const auto some = weights.values().first(std::min<std::size_t>(weights.values().size(), 100000));
     const auto parts = static_cast<double>(weights.values().size()) / static_cast<double>(some.size());
     const double baseline =

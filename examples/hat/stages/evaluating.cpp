@@ -81,11 +81,12 @@ Json run_evaluate(const Project& project) {
     }
 
     // both networks in one interleaved session, so that their ratio does not depend on the machine's moods
-    Meter<Probe> meter = run_meter(project, baseline.weights);
+    const Target target(project);
+    Meter<Probe> meter = run_meter(project, target, baseline.weights);
     double seconds[2] = {};
     constexpr std::size_t rounds = 5;
     for (std::size_t round = 0; round < rounds; ++round) {
-        auto a = make_probe(found.weights, winner, s), b = make_probe(baseline.weights, largest, s);
+        auto a = target.probe(&found.weights, winner), b = target.probe(&baseline.weights, largest);
         seconds[0] += meter.measure(a).total().count() / rounds;
         seconds[1] += meter.measure(b).total().count() / rounds;
     }

@@ -135,7 +135,7 @@ const std::vector<Stage>& stages() {
     static const std::vector<Stage> all{
         {"data", "read, filter and encode the text", run_data, {"data"}},
         {"super", "train the SuperTransformer", run_super, {"super" + model, "super"}, true},
-        {"measure", "measure latencies on this machine", run_measure, {"latency.csv", "latency.json"}, true},
+        {"measure", "measure the latencies of sampled networks", run_measure, {"latency.csv", "latency.json"}, true},
         {"predict", "fit the latency predictor", run_predict, {"predictor.safetensors"}},
         {"search", "search the best SubTransformer under the limit", run_search, {"search.json"}, true},
         {"winner", "train the winner from scratch", run_winner, {"winner" + model, "winner"}, true},
@@ -192,6 +192,8 @@ std::string settings_difference(const JsonView& before, const Json& now) {
         const Json& old = before[item.key()].json();
         if (old != item.value()) return "'" + item.key() + "' was " + old.dump() + ", now is " + item.value().dump();
     }
+    for (const auto& item : before.json().items())
+        if (!now.contains(item.key())) return "'" + item.key() + "' was " + item.value().dump() + ", now is not set";
     return added;
 }
 

@@ -35,6 +35,7 @@ public:
     std::filesystem::path test_source() const { return data("test.source.txt"); }  // the test set as it was read
     std::filesystem::path test_target() const { return data("test.target.txt"); }
     std::filesystem::path latency_file() const { return folder / "latency.csv"; }
+    std::filesystem::path protocol_file() const { return folder / "latency.json"; }
     std::filesystem::path predictor_file() const { return folder / "predictor.safetensors"; }
     // What a training leaves: model.safetensors and the tokenizers, all that translating needs.
     std::filesystem::path model_folder(const std::string& stage) const { return folder / stage / "model"; }

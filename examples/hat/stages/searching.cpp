@@ -89,9 +89,10 @@ Json run_search(const Project& project) {
     // Measured again before it is believed: the best network that also measures within the limit wins. Predictions err
     // by a few per cent, and a search under a limit finds networks just below it.
     const RuntimeArch largest = to_runtime(s.space().largest());
-    Meter<Probe> meter = run_meter(project, super.weights);
+    const Target device(project);
+    Meter<Probe> meter = run_meter(project, device, super.weights);
     const auto measure = [&](const RuntimeArch& arch) {
-        auto probe = make_probe(super.weights, arch, s);
+        auto probe = device.probe(&super.weights, arch);
         return meter.measure(probe).total();
     };
     std::vector<std::size_t> order(state.networks.size());

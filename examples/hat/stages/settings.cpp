@@ -147,6 +147,7 @@ std::vector<std::string> keys_without_effect(const YamlConfig& config, const Set
     add(s.super_recipe.schedule != ScheduleKind::cosine,
         {"max-lr", "sub-max-lr", "lr-shrink", "t-mult", "lr-period-updates"});
     add(config.has("latency-constraint"), {"latency-fraction"});
+    add(s.device_command.empty(), {"device-timeout", "device-retries"});
     std::vector<std::string> out;
     for (const auto& key : config.keys())
         if (key.ends_with("-subtransformer") || std::find(names.begin(), names.end(), key) != names.end())
@@ -173,8 +174,10 @@ Json space_json(const RuntimeSpace& space) {
             {"qkv-choice", a.qkv}};
 }
 
-Settings read_settings(const std::vector<std::string>& names) {
-    const YamlConfig config = YamlConfig::load(names);
+Settings read_settings(const std::vector<std::string>& names, const std::string& on_top) {
+    YamlConfig with_options = YamlConfig::load(names);
+    if (!on_top.empty()) with_options.add_text(on_top, "the command line");
+    const YamlConfig config = with_options;
     Settings s;
     s.files = names;
 
@@ -235,6 +238,11 @@ Settings read_settings(const std::vector<std::string>& names) {
               static_cast<std::size_t>(config.has("arch") ? reference_sentence_length(config) : 30), 1, most_positions);
     s.latency_beam = count(config, "latency-beam", s.latency_beam, 1, most_beams);
     s.latency_threads = count(config, "latency-threads", s.latency_threads, 1, most_threads);
+    s.device_command = config.get_or<std::string>("device-command", "");
+    s.device_timeout = config.get_or<double>("device-timeout", s.device_timeout);
+    if (!(s.device_timeout >= 0.001 && s.device_timeout <= 1e6))
+        throw config.problem("device-timeout", "seconds, from 0.001 to 1000000");
+    s.device_retries = count(config, "device-retries", s.device_retries, 0, 1000);
 
     s.predictor = one_of(config, "predictor", s.predictor, predictor_names);
     s.predictor_options.model = s.predictor;
@@ -298,6 +306,8 @@ Settings read_settings(const std::vector<std::string>& names) {
                           {"latency-length", s.latency_length},
                           {"latency-beam", s.latency_beam},
                           {"latency-threads", s.latency_threads}};
+    // how the device is reached may change; what it says of itself is checked when it is measured
+    if (!s.device_command.empty()) s.latency_identity["device-command"] = "given";
     s.predictor_identity = {{"predictor", s.predictor}};
     if (s.predictor != "linear") {
         const MlpOptions& mlp = s.predictor == "mlp-paper" ? s.predictor_options.paper : s.predictor_options.mlp;

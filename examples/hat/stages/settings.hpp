@@ -43,6 +43,9 @@ struct Settings {
     // latency
     std::size_t latency_samples = 2000, latency_repeats = 20, latency_length = 30, latency_beam = 5,
                 latency_threads = 1;
+    std::string device_command;   // reaches the agent on the device to measure; empty: this machine
+    double device_timeout = 120;  // seconds
+    std::size_t device_retries = 3;
     std::string predictor = "mlp";  // mlp, mlp-paper, linear
     PredictorOptions predictor_options;
 
@@ -67,7 +70,8 @@ struct Settings {
 };
 
 // Everything is checked here, before any stage runs. Throws bad_config naming file, line and key, and bad_file.
-Settings read_settings(const std::vector<std::string>& files);
+// `on_top` is YAML text from the command line, which wins over the files.
+Settings read_settings(const std::vector<std::string>& files, const std::string& on_top = "");
 // The choices of a space, by configuration key.
 Json space_json(const RuntimeSpace& space);
 
