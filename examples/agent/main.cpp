@@ -1,4 +1,4 @@
-// The measuring agent for another device: hat::RemoteDevice("ssh pi ./hat-agent") talks to it.
+// The measuring agent for another device: `hat measure --command "ssh pi ./hat-agent"` talks to it.
 #include <hat/deploy/agent.hpp>
 #include <iostream>
 

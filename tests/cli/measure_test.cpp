@@ -107,8 +107,8 @@ TEST_CASE("a device that dies or hangs in the middle is asked again, and when th
     const Outcome other = hanging.measure(hanging.agent(":", "another board"));
     CHECK(other.status == 1);
     CHECK_MESSAGE(contains(other.err,
-                           "/latency.csv: was measured with other settings: 'device' was \"a board\", now is "
-                           "\"another board\""),
+                           "/latency.csv: was measured on another device: 'a board', now it would be 'another board'; "
+                           "use another --dir, or 'hat run --from measure' measures again"),
                   other.err);
     const Outcome resumed = hanging.measure(hanging.agent());
     INFO(resumed.err);
@@ -168,7 +168,8 @@ TEST_CASE("a whole run on the device behind a command, with the real agent") {
     const std::string other = (tiny.folder / "other.sh").string();
     hat::write_file_atomically(
         other, "echo 'hello protocol=1'\nread -r line\necho 'ready device=another board'\nread -r line\n");
-    const Outcome search = tiny.with("device-command: sh " + other, "run", {"--from", "search"});
+    REQUIRE(tiny.with(device, "run", {"--from", "search", "--estimate"}).status == 0);  // forgets it
+    const Outcome search = tiny.with("device-command: sh " + other, "search");
     CHECK(search.status == 1);
     CHECK_MESSAGE(contains(search.err, "latencies were measured on another device: 'cpu="), search.err);
     CHECK(contains(search.err, "reaches 'another board'"));

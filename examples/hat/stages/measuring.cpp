@@ -97,15 +97,21 @@ Json run_measure(const Project& project) {
     std::set<std::string> measured;
     std::optional<Milliseconds> usual;
     // rows of other settings, or of another device, would be other numbers
-    Json protocol = stage_identity(s, "measure");
-    protocol["device"] = device;
+    const Json protocol = stage_identity(s, "measure");
     const auto protocol_file = project.protocol_file();
     if (std::filesystem::exists(project.latency_file())) {
-        const Json before = load_json(protocol_file);
+        const std::string again = "; use another --dir, or 'hat run --from measure' measures again";
+        Json before = load_json(protocol_file);
+        const JsonView view(before, protocol_file.string());
+        const std::string old_device = view.has("device") ? view.get<std::string>("device") : device;
+        if (before.is_object()) before.erase("device");
         if (const auto difference = settings_difference(JsonView(before, protocol_file.string()), protocol);
             !difference.empty())
             throw bad_config(project.latency_file().string() + ": was measured with other settings: " + difference +
-                             "; use another --dir, or 'hat run --from measure' measures again");
+                             again);
+        if (old_device != device)
+            throw bad_config(project.latency_file().string() + ": was measured on another device: '" + old_device +
+                             "', now it would be '" + device + "'" + again);
         dataset = LatencyDataset::load(project.latency_file());
         for (const auto& row : dataset.rows) {
             measured.insert(row.arch);
@@ -117,7 +123,9 @@ Json run_measure(const Project& project) {
         usual = Milliseconds(dataset.rows.front().reference_ms / dataset.rows.front().gain);
         project.say("resumed with " + std::to_string(dataset.rows.size()) + " measurements");
     } else {
-        save_json(protocol_file, protocol);
+        Json with_device = protocol;
+        with_device["device"] = device;
+        save_json(protocol_file, with_device);
     }
     archs.erase(
         std::remove_if(archs.begin(), archs.end(), [&](const auto& a) { return measured.count(to_text(a)) != 0; }),
