@@ -126,8 +126,9 @@ private:
         // long sentences first, so that those of a batch end at about the same time
         std::vector<std::size_t> order(sources.size());
         std::iota(order.begin(), order.end(), std::size_t{0});
-        std::stable_sort(order.begin(), order.end(),
-                         [&](std::size_t a, std::size_t b) { return sources[a].size() > sources[b].size(); });
+        std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
+            return sources[a].size() != sources[b].size() ? sources[a].size() > sources[b].size() : a < b;
+        });
         BeamOptions options = options_.search;
         options.n_best = n_best;
         std::vector<std::vector<Translation>> out(sources.size());

@@ -65,8 +65,9 @@ public:
         std::vector<const TokenCounts::value_type*> order;
         for (const auto& entry : counts)
             if (entry.second >= options.min_count && !vocabulary.contains(entry.first)) order.push_back(&entry);
-        std::stable_sort(order.begin(), order.end(),
-                         [](const auto* a, const auto* b) { return a->second > b->second; });
+        std::sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
+            return a->second != b->second ? a->second > b->second : a->first < b->first;
+        });
         for (const auto* entry : order) {
             if (vocabulary.size() == options.max_size) break;
             vocabulary.add(entry->first, entry->second);

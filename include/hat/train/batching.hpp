@@ -4,6 +4,7 @@
 /// go on at any batch of any epoch without a stored state.
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <hat/core/error.hpp>
@@ -81,9 +82,11 @@ public:
         Rng rng(derive_seed(options_.seed, number));
         std::vector<std::size_t> order = kept_;
         shuffle(std::span(order), rng);
-        std::stable_sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) {
-            return std::pair(source_[a].size(), target_[a].size()) < std::pair(source_[b].size(), target_[b].size());
-        });
+        std::vector<std::array<std::size_t, 4>> keys;  // lengths, and the place after shuffling, which decides ties
+        keys.reserve(order.size());
+        for (const std::size_t i : order) keys.push_back({source_[i].size(), target_[i].size(), keys.size(), i});
+        std::sort(keys.begin(), keys.end());
+        for (std::size_t i = 0; i < order.size(); ++i) order[i] = keys[i][3];
         const BatchPlan sorted = cut(order);
         std::vector<std::size_t> turn(sorted.size());
         std::iota(turn.begin(), turn.end(), std::size_t{0});
