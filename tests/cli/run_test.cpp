@@ -40,6 +40,8 @@ TEST_CASE("run goes from text to a report and usable models, and does nothing tw
     CHECK(contains(run.err, "what is left, estimated"));
     CHECK(contains(run.err, "found, under a limit of"));
     CHECK(contains(run.out, "SubTransformer found"));
+    CHECK(contains(run.out, " In the table's session it takes "));
+    CHECK(contains(run.out, " than the limit of "));
     CHECK(contains(hat::read_file(tiny.dir + "/report.html"), "<svg"));
     const hat::Json state = hat::load_json(tiny.dir + "/state.json");
     const hat::Json& search = state.at("stages").at("search").at("results");

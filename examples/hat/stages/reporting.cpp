@@ -1,5 +1,6 @@
 // The report of a run: report.json, report.html, and the same as text.
 
+#include <cmath>
 #include <hat/io/atomic_file.hpp>
 #include <hat/io/report.hpp>
 #include <hat/version.hpp>
@@ -67,6 +68,11 @@ Json run_report(const Project& project) {
                 fixed(baseline.get<double>("latency_ms") / winner.get<double>("latency_ms"), 2) +
                 " times as fast as the largest, at " + fixed(winner.get<double>("bleu"), 2) + " BLEU against " +
                 fixed(baseline.get<double>("bleu"), 2) + ".";
+    // The table's latencies are of a session of their own; what it says about the limit is said, whatever it is.
+    const double limit = evaluate.get<double>("limit_ms"), final_ms = winner.get<double>("latency_ms");
+    const double excess = 100 * (final_ms / limit - 1);
+    r.summary += " In the table's session it takes " + fixed(final_ms, 2) + " ms, " + fixed(std::abs(excess), 1) +
+                 " % " + (excess > 0 ? "more" : "less") + " than the limit of " + fixed(limit, 2) + " ms.";
     std::string configs;
     for (const auto& file : s.files) configs += " --config " + file;
     r.provenance = {{"command", "hat run" + configs},

@@ -103,7 +103,7 @@ struct ReportExample {
 /// Everything a report shows. Empty parts are left out.
 struct ReportData {
     std::string title = "hat";                  ///< heading of the page
-    std::string summary;                        ///< one sentence: the result
+    std::string summary;                        ///< the result in a sentence or two
     std::vector<ReportFact> provenance;         ///< device, seed, version, commands
     std::vector<ReportModel> models;            ///< the baseline first
     std::vector<ReportNetwork> networks;        ///< what is compared
