@@ -61,14 +61,14 @@ TEST_CASE("a network learns a bent surface whose features have very different un
     deeper.fit(train.x, train.y);
     CHECK(deeper.layers().size() == 5);
     CHECK(error_on(deeper, test) < 3);
-    hat::Mlp line{[] {
+    hat::Mlp straight{[] {
         auto o = little();
         o.hidden = {};  // no hidden layer: a straight line
         return o;
     }()};
-    line.fit(train.x, train.y);
-    CHECK(error_on(line, test) > 5);
-    CHECK(error_on(line, test) < 16);
+    straight.fit(train.x, train.y);
+    CHECK(error_on(straight, test) > 5);
+    CHECK(error_on(straight, test) < 16);
 }
 
 TEST_CASE("training is the same for the same seed, on any number of threads") {

@@ -44,13 +44,13 @@ TEST_CASE("a tournament prefers the better, sorts its survivors and keeps each o
 }
 
 TEST_CASE("mutation replaces each entry with its probability, within the cardinality") {
-    using Gene = std::array<std::uint8_t, 4>;
-    const Gene cardinality{1, 2, 3, 250};
+    using Entries = std::array<std::uint8_t, 4>;
+    const Entries cardinality{1, 2, 3, 250};
     hat::Rng rng(7);
     std::array<int, 4> changed{};
     const int rounds = 20000;
     for (int r = 0; r < rounds; ++r) {
-        Gene g{0, 0, 0, 0};
+        Entries g{0, 0, 0, 0};
         hat::UniformMutation{0.3}(g, cardinality, rng);
         for (std::size_t i = 0; i < 4; ++i) {
             REQUIRE(g[i] < cardinality[i]);
