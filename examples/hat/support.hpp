@@ -98,6 +98,13 @@ inline void notice_skipped_keys(const std::vector<std::string>& skipped, bool qu
 /// A number with so many decimals.
 inline std::string fixed(double value, int decimals) { return fixed_text(value, decimals); }
 
+/// A number with so many significant digits, or all of its whole part.
+inline std::string significant(double value, int digits) {
+    const double size = std::abs(value);
+    const int whole = size > 0 ? static_cast<int>(std::floor(std::log10(size))) : 0;
+    return fixed(value, std::clamp(digits - 1 - whole, 0, 12));
+}
+
 /// "loss 4.321, ppl 75.26, 12345 tokens/s"; the loss in nats per token.
 inline std::string training_text(double loss, double tokens_per_second) {
     return "loss " + fixed(loss, 3) + ", ppl " + fixed(std::exp(std::min(loss, 99.0)), 2) + ", " +

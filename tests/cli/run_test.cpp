@@ -295,7 +295,10 @@ TEST_CASE("text that is tokenised already: words are the vocabulary, from the te
         "bsz: 4\nvalid-cnt-max: 1\nlatency-constraint: 0.00001",
         "run", {"--from", "search"});
     CHECK(infeasible.status == 1);
-    CHECK(contains(infeasible.err, "raise 'latency-constraint', now 0.000 ms"));
+    CHECK(contains(infeasible.err, "raise 'latency-constraint', now 0.00001000 ms"));
+    // the search failed, but the models of the earlier one are still there, until they are made again
+    for (const char* model : {"/winner/model/model.safetensors", "/baseline/model/model.safetensors"})
+        CHECK(std::filesystem::exists(tiny.dir + model));
 }
 
 TEST_CASE("stages say what they need, and bad settings name file, line and key") {

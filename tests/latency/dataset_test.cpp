@@ -130,7 +130,13 @@ TEST_CASE("the reference's layout loads, in any order of columns") {
 TEST_CASE("bad files are refused with line and column") {
     CHECK(refuse("") == ": the file is empty, expected a line of column names");
     CHECK(refuse(header + "\n") == ": the file has no rows");
-    CHECK(refuse(header + ",colour\n" + line + ",red\n") == ":1: column \"colour\" is unknown");
+    CHECK(refuse(header + ",colour\n" + line + ",red\n") ==
+          ":1: column \"colour\" is unknown, expected only encoder_embed_dim, encoder_layer_num, "
+          "encoder_ffn_embed_dim_avg, encoder_self_attention_heads_avg, decoder_embed_dim, decoder_layer_num, "
+          "decoder_ffn_embed_dim_avg, decoder_self_attention_heads_avg, decoder_ende_attention_heads_avg, "
+          "decoder_arbitrary_ende_attn_avg, latency_mean_encoder, latency_mean_decoder, latency_std_encoder, "
+          "latency_std_decoder, arch, latency_median_encoder, latency_median_decoder, reference_ms, gain, "
+          "samples_encoder, samples_decoder, seed, device");
     const auto no_std = header.rfind(',');
     CHECK(hat_test::contains(refuse(header.substr(0, no_std) + "\n"), ":1: column \"latency_std_decoder\" is missing"));
     CHECK(refuse(header + ",arch,arch\n") == ":1: column \"arch\" is there twice");

@@ -5,6 +5,7 @@
 #include <hat/train/checkpoint.hpp>
 #include <iostream>
 #include <optional>
+#include <set>
 #include <span>
 #include <stages/project.hpp>
 #include <support.hpp>
@@ -45,6 +46,9 @@ Project::Project(Settings s, std::filesystem::path f, std::size_t threads, bool 
                 (void)record.get<double>("seconds");
                 (void)record["results"];
             }
+        if (state.has("again"))
+            for (std::size_t i = 0; i < state["again"].size(); ++i)
+                (void)find_stage(state["again"][i].as<std::string>());
     }
     notice_skipped_keys(settings.skipped, quiet);
 }
@@ -124,10 +128,25 @@ void Project::finish(const std::string& stage, const Json& identity, double seco
 void Project::forget_from(const std::string& name) {
     const auto first = &find_stage(name) - stages().data();
     const std::span<const Stage> forgotten = std::span(stages()).subspan(static_cast<std::size_t>(first));
-    for (const auto& stage : forgotten) state_["stages"].erase(stage.name);
+    std::set<std::string> again = state_.value("again", std::set<std::string>{});
+    for (const auto& stage : forgotten) {
+        state_["stages"].erase(stage.name);
+        again.insert(stage.name);
+    }
+    state_["again"] = again;
     save_json(state_file(), state_);
-    for (const auto& stage : forgotten)
-        for (const auto& output : stage.outputs) std::filesystem::remove_all(folder / output);
+}
+
+void Project::make_room_for(const Stage& stage) {
+    std::set<std::string> again = state_.value("again", std::set<std::string>{});
+    if (again.erase(stage.name) == 0) return;
+    for (const auto& output : stage.outputs) {
+        std::error_code failed;
+        std::filesystem::remove_all(folder / output, failed);
+        if (failed) throw bad_file((folder / output).string(), "cannot be removed: " + failed.message());
+    }
+    state_["again"] = again;
+    save_json(state_file(), state_);
 }
 
 const std::vector<Stage>& stages() {
@@ -205,6 +224,7 @@ bool run_stage(Project& project, const Stage& stage) {
     if (stage.saves_when_stopped) caught.emplace();
     project.say("== " + stage.name + ": " + stage.what);
     const auto start = std::chrono::steady_clock::now();
+    project.make_room_for(stage);
     Json results = stage.run(project);
     const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
     project.finish(stage.name, identity, seconds, std::move(results));

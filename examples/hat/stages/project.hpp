@@ -20,6 +20,8 @@ namespace hat::cli {
 // Tokens of a batch that is only scored, so of a validation sentence at most; the data stage leaves longer ones out.
 inline constexpr std::size_t validation_tokens = 4096;
 
+struct Stage;
+
 // Everything a stage needs of the run it belongs to.
 class Project {
 public:
@@ -68,8 +70,11 @@ public:
     JsonView results(const std::string& stage) const;
     // Records that a stage is finished; `results` is for later stages and the report.
     void finish(const std::string& stage, const Json& identity, double seconds, Json results);
-    // Forgets a stage and all later ones.
+    // A stage and all later ones are to be made again. What they left stays until each of them begins: a stage that
+    // fails takes no trained model of a later one with it.
     void forget_from(const std::string& stage);
+    // Removes what a forgotten stage left.
+    void make_room_for(const Stage& stage);
 
 private:
     std::filesystem::path state_file() const { return folder / "state.json"; }
@@ -92,7 +97,7 @@ Json run_report(const Project& project);
 struct Stage {
     std::string name, what;
     Json (*run)(const Project&);
-    std::vector<std::string> outputs;  // in the folder of the run; with --from they are removed
+    std::vector<std::string> outputs;  // in the folder of the run; with --from they are removed when it begins
     bool saves_when_stopped = false;   // after Ctrl-C it ends its step and saves; the others end at once
 };
 const std::vector<Stage>& stages();

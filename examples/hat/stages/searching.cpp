@@ -77,9 +77,9 @@ Json run_search(const Project& project) {
             const bool given = s.search.latency_limit_ms > 0;
             throw infeasible(std::string(e.what()) + "; raise '" + (given ? "latency-constraint" : "latency-fraction") +
                              "', now " +
-                             (given ? fixed(s.search.latency_limit_ms, 3) + " ms"
+                             (given ? significant(s.search.latency_limit_ms, 4) + " ms"
                                     : fixed(s.latency_fraction, 3) + " of the largest network's " +
-                                          fixed(limit / s.latency_fraction, 3) + " ms"));
+                                          significant(limit / s.latency_fraction, 4) + " ms"));
         }
         save_search(file, searcher, state, scores);
         stop_if_requested("the search stopped after generation " + std::to_string(state.history.size() - 1) +

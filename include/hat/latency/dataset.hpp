@@ -85,7 +85,8 @@ struct LatencyDataset {
         for (const auto& name : table.columns())
             if (std::find(required.begin(), required.end(), name) == required.end() &&
                 std::find(optional.begin(), optional.end(), name) == optional.end())
-                throw bad_file(table.file(), 1, "column \"" + name + "\" is unknown");
+                throw bad_file(table.file(), 1,
+                               "column \"" + excerpt(name) + "\" is unknown, expected only " + column_names());
         std::array<std::size_t, required.size()> at{};
         for (std::size_t i = 0; i < at.size(); ++i) at[i] = table.require(required[i]);
         std::array<std::size_t, optional.size()> extra{};
@@ -219,6 +220,12 @@ struct LatencyDataset {
         "device"};
 
 private:
+    static std::string column_names() {
+        std::string out;
+        for (const auto name : required) out += (out.empty() ? "" : ", ") + std::string(name);
+        for (const auto name : optional) out += ", " + std::string(name);
+        return out;
+    }
     static std::vector<double> samples(const CsvTable& table, std::size_t row, std::size_t column) {
         std::vector<double> out;
         const std::string& cell = table.text(row, column);
