@@ -340,7 +340,9 @@ TEST_CASE("stages say what they need, and bad settings name file, line and key")
     refused("tokenizer: words", "expected one of bpe, unigram, whitespace");
     refused("train-source: nowhere.en", "nowhere.en: cannot be read");
     refused("train-target: dev.de", "expected equal counts");
-    refused("vocab-size: 100000", "vocab_size = 100000 is too large for this text");
+    refused(
+        "vocab-size: 100000",
+        "/train.en: key 'vocab-size', tokenizer 'bpe': SentencePiece: vocab_size = 100000 is too large for this text");
     refused("qkv-dim: 30", "expected a divisor of the qkv-dim 30");
     refused("qkv-choice: [64, 32]",
             "extra.yml:1: key 'qkv-choice': found 64, more than the SuperTransformer's 32 ('qkv-dim')");

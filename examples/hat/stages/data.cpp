@@ -159,14 +159,22 @@ Json run_data(const Project& project) {
     SentencePieceOptions options{
         .model = s.tokenizer == "bpe" ? SentencePieceOptions::Model::bpe : SentencePieceOptions::Model::unigram,
         .vocab_size = s.vocab_size};
+    const auto learn = [&](std::span<const Lines> text, const std::filesystem::path& file) {
+        try {
+            return train_sentencepiece(text, options);
+        } catch (const invalid_value& e) {
+            throw bad_config(file.string() + ": key 'vocab-size', tokenizer '" + s.tokenizer + "': " + e.what());
+        }
+    };
     if (s.joint_vocab) {
         const std::array<Lines, 2> both{Lines(train.text.source), Lines(train.text.target)};
-        const auto joint = train_sentencepiece(both, options);
+        const auto joint = learn(both, s.train.source);
         joint.save(project.data("joint.spm"));
         save(joint, joint);
     } else {
-        const auto source = train_sentencepiece(Lines(train.text.source), options);
-        const auto target = train_sentencepiece(Lines(train.text.target), options);
+        const Lines sides[] = {train.text.source, train.text.target};
+        const auto source = learn({sides, 1}, s.train.source);
+        const auto target = learn({sides + 1, 1}, s.train.target);
         source.save(project.data("source.spm"));
         target.save(project.data("target.spm"));
         save(source, target);
