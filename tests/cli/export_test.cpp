@@ -97,6 +97,19 @@ TEST_CASE("an exported project builds by itself and translates what hat translat
     REQUIRE(shell(program + " --weights " + (folder / "moved/tiny.hatw").string() + " < " + text + " > " + out) == 0);
     CHECK(hat::read_file(out) == expected.out);
 
+    const Outcome smaller = run_hat({"export", "--model", model, "--out", (folder / "packed").string(), "--name",
+                                     "tiny", "--packed", "--max-source", "200", "--max-target", "256"});
+    REQUIRE(smaller.status == 0);
+    const std::filesystem::path packed = folder / "packed/tiny.hatz";
+    CHECK(contains(hat::read_file(folder / "packed/tiny.hpp"), "tiny.hatz"));
+    CHECK(std::filesystem::file_size(packed) < std::filesystem::file_size(folder / "moved/tiny.hatw"));
+    REQUIRE(shell(program + " --weights " + packed.string() + " < " + text + " > " + out) == 0);
+    CHECK(hat::read_file(out) == expected.out);
+    const std::string whole = hat::read_file(packed);
+    hat::write_file_atomically(packed, whole.substr(0, whole.size() / 2));
+    CHECK(shell(program + " --weights " + packed.string() + " < " + text + " > " + out + " 2> " + err) != 0);
+    CHECK(hat::read_file(err) == "translate: error: " + packed.string() + ": the weight file is truncated\n");
+
     const auto error_of = [&](const std::string& input, const std::string& options = "") {
         hat::write_file_atomically(text, input);
         CHECK(shell(program + options + " < " + text + " > " + out + " 2> " + err) != 0);

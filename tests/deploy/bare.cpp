@@ -1,5 +1,6 @@
 // Compiled without exceptions and run-time type information: what a deployed program includes must do without.
 #include <deploy/bare.hpp>
+#include <hat/deploy/packed_weights.hpp>
 #include <hat/deploy/static_translator.hpp>
 
 std::string hat_test::translate_bare(std::span<const std::byte> file) {

@@ -10,6 +10,7 @@
 #include <hat/decode/tokenizers.hpp>
 #include <hat/decode/translate.hpp>
 #include <hat/deploy/any_model.hpp>
+#include <hat/deploy/pack_weights.hpp>
 #include <hat/deploy/write_weight_file.hpp>
 #include <hat/io/atomic_file.hpp>
 #include <hat/io/units.hpp>
@@ -18,6 +19,7 @@
 #include <iostream>
 #include <map>
 #include <memory>
+#include <span>
 #include <string>
 #include <support.hpp>
 #include <vector>
@@ -30,7 +32,10 @@ struct ExportArguments : CommonOptions {
     std::vector<std::string> notes;
     StaticLimits limits;
     std::size_t book_rows = 0;
-    bool integers = false, embed = false, force = false;
+    bool integers = false, embed = false, packed = false, force = false;
+
+    /// Name of the file of weights.
+    std::string file() const { return name + (packed ? ".hatz" : ".hatw"); }
 };
 
 /// The formats of matrices by their names here.
@@ -83,7 +88,7 @@ std::string header_text(const ExportArguments& o, const RuntimeArch& a, const St
     std::string format;
     for (const auto& [name, value] : formats())
         if (value == c.format) format = name;
-    std::string out = "#pragma once\n// Written by 'hat export'; weights: " + o.name + ".hatw.\n";
+    std::string out = "#pragma once\n// Written by 'hat export'; weights: " + o.file() + ".\n";
     for (std::size_t at = 0, end = 0; at < notes.size(); at = end + 1) {
         end = std::min(notes.find('\n', at), notes.size());
         out += "// " + notes.substr(at, end - at) + "\n";
@@ -113,8 +118,10 @@ std::string header_text(const ExportArguments& o, const RuntimeArch& a, const St
 }
 
 std::string filled(std::string text, const ExportArguments& o) {
-    const std::pair<std::string, std::string> words[] = {
-        {"@NAME@", o.name}, {"@EMBED@", o.embed ? "ON" : "OFF"}, {"@ITS_WEIGHTS@", o.embed ? " or in it" : ""}};
+    const std::pair<std::string, std::string> words[] = {{"@NAME@", o.name},
+                                                         {"@FILE@", o.file()},
+                                                         {"@EMBED@", o.embed ? "ON" : "OFF"},
+                                                         {"@ITS_WEIGHTS@", o.embed ? " or in it" : ""}};
     for (const auto& [word, by] : words)
         for (std::size_t at = 0; (at = text.find(word, at)) != std::string::npos; at += by.size())
             text.replace(at, word.size(), by);
@@ -130,7 +137,7 @@ std::string one_line(std::string text) {
 
 void run(const ExportArguments& o) {
     const std::filesystem::path folder = o.project.empty() ? o.out : o.project;
-    const auto header = folder / (o.name + ".hpp"), weights = folder / (o.name + ".hatw");
+    const auto header = folder / (o.name + ".hpp"), weights = folder / o.file();
     std::vector<std::filesystem::path> files{header, weights};
     if (!o.project.empty())
         for (const char* name : {"CMakeLists.txt", "main.cpp", "weights.S"}) files.push_back(folder / name);
@@ -165,6 +172,10 @@ void run(const ExportArguments& o) {
     const std::size_t workspace = detail::plan_workspace(parts.arch, parts.config, o.limits).bytes();
     write_file_atomically(header, header_text(o, parts.arch, parts.config, parts.notes));
     save_weight_file(weights, std::move(parts));
+    if (o.packed) {
+        const std::string file = read_file(weights);
+        write_file_atomically(weights, pack_weights(std::as_bytes(std::span(file))));
+    }
     if (!o.project.empty()) {
         write_file_atomically(folder / "CMakeLists.txt", filled(export_cmake, o));
         write_file_atomically(folder / "main.cpp", filled(export_main, o));
@@ -189,7 +200,8 @@ void add_export(CLI::App& app) {
     command->add_option("--model", o->model, "Folder of a model: model.safetensors or model.hatq, and its tokenizers")
         ->required()
         ->type_name("DIR");
-    auto* out = command->add_option("--out", o->out, "Folder for <name>.hpp and <name>.hatw")->type_name("DIR");
+    auto* out = command->add_option("--out", o->out, "Folder for <name>.hpp and <name>.hatw (--packed: .hatz)")
+                    ->type_name("DIR");
     auto* project =
         command->add_option("--project", o->project, "Folder for a whole project with both")->type_name("DIR");
     out->excludes(project);
@@ -220,6 +232,8 @@ void add_export(CLI::App& app) {
         ->add_option("--note", o->notes, "A line to keep with the model, e.g. 'latency limit: 20 ms'; may be repeated")
         ->type_name("TEXT")
         ->take_all();
+    command->add_flag("--packed", o->packed,
+                      "Entropy-code the file: <name>.hatz, smaller, but unpacked into memory at the start");
     command->add_flag("--embed", o->embed, "The project's program holds its weights itself")->needs(project);
     command->add_flag("--force", o->force, "Replace files that exist");
     add_quiet(*command, *o);

@@ -48,14 +48,14 @@ if(NOT APPLE)
   target_link_options(translate PRIVATE -s -Wl,--gc-sections)
 endif()
 
-set(weights ${CMAKE_CURRENT_SOURCE_DIR}/@NAME@.hatw)
+set(weights ${CMAKE_CURRENT_SOURCE_DIR}/@FILE@)
 if(EMBED)
   enable_language(ASM)
   target_sources(translate PRIVATE weights.S)
   set_source_files_properties(weights.S PROPERTIES COMPILE_DEFINITIONS "WEIGHTS=\"${weights}\"" OBJECT_DEPENDS ${weights})
   target_compile_definitions(translate PRIVATE EMBED)
 else()
-  configure_file(${weights} ${CMAKE_CURRENT_BINARY_DIR}/@NAME@.hatw COPYONLY)
+  configure_file(${weights} ${CMAKE_CURRENT_BINARY_DIR}/@FILE@ COPYONLY)
 endif()
 )file";
 
@@ -84,6 +84,7 @@ inline constexpr const char* export_main =
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <hat/deploy/packed_weights.hpp>
 #include <hat/deploy/static_translator.hpp>
 #include <string>
 #include <string_view>
@@ -143,14 +144,26 @@ int main(int argc, char** argv) {
     if (bytes.empty()) {
         if (path.empty()) {
             path = argc > 0 ? argv[0] : "";
-            path = path.substr(0, path.find_last_of('/') + 1) + "@NAME@.hatw";
+            path = path.substr(0, path.find_last_of('/') + 1) + "@FILE@";
         }
         if (!file.open(path.c_str())) return fail(std::strerror(errno), path + ": cannot be read: ");
         bytes = file.bytes();
     }
+    const std::string name = path.empty() ? "the weights in the program: " : path + ": ";
+    hat::AlignedBytes unpacked;
+    if (hat::is_packed(bytes)) {
+        std::size_t size = 0;
+        auto error = hat::unpacked_bytes(bytes, size);
+        if (error == hat::WeightFileError::none) {
+            unpacked = hat::AlignedBytes(size);
+            error = unpacked.data() ? hat::unpack_weights(bytes, {unpacked.data(), size}) : hat::WeightFileError::no_memory;
+        }
+        if (error != hat::WeightFileError::none) return fail(hat::message(error), name);
+        bytes = {unpacked.data(), size};
+    }
     static Translator translator;
     if (const auto error = translator.open(bytes); error != hat::WeightFileError::none)
-        return fail(hat::message(error), path.empty() ? "the weights in the program: " : path + ": ");
+        return fail(hat::message(error), name);
     if (time) std::fprintf(stderr, "ready after %.2f ms\n", milliseconds() - start);
 
     std::string line;
