@@ -20,6 +20,7 @@ endif()
 if(HAT_SANITIZE)
   # the unrolled kernels take minutes to compile with checks at -O2
   target_compile_options(hat_dev INTERFACE -O1 -g1)
+  target_compile_definitions(hat_dev INTERFACE HAT_SANITIZED) # a few tests do less then: they would take minutes
   target_compile_options(hat_dev INTERFACE -fsanitize=${HAT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(hat_dev INTERFACE -fsanitize=${HAT_SANITIZE})
 endif()

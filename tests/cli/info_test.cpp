@@ -34,6 +34,12 @@ TEST_CASE("the program tells its version, helps, and refuses bad command lines w
     CHECK(contains(missing.err, "Run 'hat score --help'"));
 }
 
+TEST_CASE("info takes configurations on top of a path only") {
+    const Outcome run = run_hat({"info", "--config", "mine.yml"});
+    CHECK(run.status == 2);
+    CHECK(contains(run.err, "'hat info mine.yml' shows it"));
+}
+
 TEST_CASE("output that cannot be written is an error") {
     if (!std::filesystem::exists("/dev/full")) return;
     using Arguments = std::vector<std::string>;

@@ -25,9 +25,13 @@ constexpr hat::StaticConfig config(std::size_t vocabulary, int encoder, int deco
 
 TEST_CASE("full-sized networks: static, elastic and extracted are equal to the bit") {
     constexpr auto large = wmt(640, 640, 6);
+#ifndef HAT_SANITIZED
     hat_test::check_static<wmt(512, 640, 2), config(1003, 640, 640), hat::StaticLimits{30, 40, 5}>(
         hat::to_runtime(large), 1);
+#endif
     hat_test::check_static<wmt(640, 512, 1), config(1003, 640, 640), hat::StaticLimits{31, 8, 4}>(
         hat::to_runtime(large), 2);
+#ifndef HAT_SANITIZED
     hat_test::check_static<large, config(517, 640, 640), hat::StaticLimits{7, 9, 1}>(hat::to_runtime(large), 3);
+#endif
 }

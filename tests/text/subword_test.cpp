@@ -234,12 +234,14 @@ std::vector<std::string> random_texts(std::size_t count, bool valid) {
 
 TEST_CASE("Every sentence of the sample corpus has the library's ids and text") {
     using M = Options::Model;
-    for (const auto& options :
-         {Options{.model = M::bpe, .vocab_size = 8000}, Options{.model = M::unigram, .vocab_size = 4000},
-          Options{.model = M::bpe, .vocab_size = 4000, .byte_fallback = true, .normalization = "nmt_nfkc_cf"},
-          Options{.model = M::unigram, .vocab_size = 5000, .byte_fallback = true, .normalization = "nfkc"},
-          Options{.model = M::bpe, .vocab_size = 5000, .character_coverage = 0.995, .normalization = "nfkc"},
-          Options{.model = M::unigram, .vocab_size = 5000, .character_coverage = 0.995, .normalization = "identity"}}) {
+    for (const auto& options : {
+#ifndef HAT_SANITIZED
+             Options{.model = M::bpe, .vocab_size = 8000}, Options{.model = M::unigram, .vocab_size = 4000},
+             Options{.model = M::bpe, .vocab_size = 5000, .character_coverage = 0.995, .normalization = "nfkc"},
+             Options{.model = M::unigram, .vocab_size = 5000, .character_coverage = 0.995, .normalization = "identity"},
+#endif
+             Options{.model = M::bpe, .vocab_size = 4000, .byte_fallback = true, .normalization = "nmt_nfkc_cf"},
+             Options{.model = M::unigram, .vocab_size = 5000, .byte_fallback = true, .normalization = "nfkc"}}) {
         CAPTURE(options.normalization);
         CAPTURE(static_cast<int>(options.model));
         const Pair pair(hat::train_sentencepiece(joint(2000), options).bytes());

@@ -253,7 +253,12 @@ void add_info(CLI::App& app) {
         "  hat info\n"
         "  hat info space0.yml              the axes and the exact number of networks\n"
         "  hat info run/winner/model        a model, layer by layer");
-    command->callback([o] { o->path.empty() ? print_machine() : print(o->path, o->configs); });
+    command->callback([o] {
+        if (o->path.empty() && !o->configs.empty())
+            throw CLI::ValidationError("--config",
+                                       "is put on top of a path; 'hat info " + o->configs.front() + "' shows it");
+        o->path.empty() ? print_machine() : print(o->path, o->configs);
+    });
 }
 
 }  // namespace hat::cli
