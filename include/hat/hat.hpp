@@ -97,6 +97,8 @@
 #include <hat/deploy/any_model.hpp>
 #include <hat/deploy/deployed_tokenizer.hpp>
 #include <hat/deploy/mapped_file.hpp>
+#include <hat/deploy/pack_weights.hpp>
+#include <hat/deploy/packed_weights.hpp>
 #include <hat/deploy/static_translator.hpp>
 #include <hat/deploy/stored_transformer.hpp>
 #include <hat/deploy/weight_file.hpp>
