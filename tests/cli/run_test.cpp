@@ -71,6 +71,17 @@ TEST_CASE("run goes from text to a report and usable models, and does nothing tw
                    "or 'hat run --from data' makes it again"));
     CHECK(hat::load_json(tiny.dir + "/state.json") == state);
 
+    // a model of another space in the SuperTransformer's place is noticed
+    const std::filesystem::path super = tiny.dir + "/super/model/model.safetensors";
+    std::filesystem::rename(super, tiny.folder / "super");
+    std::filesystem::copy_file(tiny.dir + "/winner/model/model.safetensors", super);
+    const Outcome exchanged = tiny.hat("run", {"--from", "search"});
+    CHECK(exchanged.status == 1);
+    CHECK(contains(exchanged.err,
+                   "/super/model/model.safetensors: is the SuperTransformer of another run: 'network' was"));
+    std::filesystem::rename(tiny.folder / "super", super);
+    REQUIRE(tiny.hat("run").status == 0);
+
     // a file that is gone is noticed, and any stage can be made again
     std::filesystem::remove(tiny.dir + "/winner/model/model.safetensors");
     const Outcome gone = tiny.hat("run");

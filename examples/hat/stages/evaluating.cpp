@@ -51,7 +51,7 @@ Json run_evaluate(const Project& project) {
     project.require("data");
     const ParallelText test = read_parallel(project.test_source(), project.test_target());
     const RuntimeArch winner = project.winner(), largest = to_runtime(s.space().largest());
-    const Model super = load_model(project.super_model());
+    const Model super = project.load_super();
     Json results;
     std::vector<std::string> best;
     const auto add = [&](const std::string& name, const Model& model, const std::filesystem::path& file) {

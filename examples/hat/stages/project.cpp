@@ -88,6 +88,23 @@ TransformerConfig Project::model_config() const {
     return c;
 }
 
+Model Project::load_super() const {
+    Model super = load_model(super_model());
+    const auto comparable = [](const TransformerConfig& c) {
+        return Json{{"network", to_text(canonical(c.shape))},
+                    {"source ids", c.source_vocab},
+                    {"target ids", c.target_vocab},
+                    {"sharing", static_cast<int>(c.sharing)}};
+    };
+    const Json found = comparable(super.weights.config());
+    if (const auto difference =
+            settings_difference(JsonView(found, super_model().string()), comparable(model_config()));
+        !difference.empty())
+        throw bad_file(super_model().string(), "is the SuperTransformer of another run: " + difference +
+                                                   "; 'hat run --from super' trains this one's");
+    return super;
+}
+
 RuntimeArch Project::winner() const { return arch_from_json(results("search")["arch"]); }
 
 const Json* Project::finished(const std::string& stage, const Json& identity) const {

@@ -58,6 +58,8 @@ public:
     Corpus corpus(const std::string& part) const;
     // The configuration with the vocabulary sizes of the data stage.
     TransformerConfig model_config() const;
+    // The trained SuperTransformer. Throws bad_file if it is another space's.
+    Model load_super() const;
     // The winner of the search.
     RuntimeArch winner() const;
 

@@ -27,7 +27,7 @@ struct RunPolicy : SearchDefaults {
 
 Json run_search(const Project& project) {
     const Settings& s = project.settings;
-    const Model super = load_model(project.super_model());
+    const Model super = project.load_super();
     auto valid = project.corpus("valid");
     std::size_t sentences = valid.source.size();
     if (s.search_sentences) sentences = std::min(sentences, s.search_sentences);
