@@ -225,7 +225,7 @@ void register_attention() {
     };
     using T = std::size_t;
     reg("attention/scores/25..30/hat", [](Heads& h, T q, T k, T at, float* p) {
-        hat::detail::small_multiply<float>(q, k, size, h.q.data() + at, w, 1, h.k.data() + at, 1, w, p, k);
+        hat::detail::small_multiply<float>(hat::Serial{}, q, k, size, h.q.data() + at, w, 1, h.k.data() + at, 1, w, p, k);
     });
     reg("attention/scores/25..30/openblas", [](Heads& h, T q, T k, T at, float* p) {
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, as_int(q), as_int(k), si, 1, h.q.data() + at, wi,
@@ -235,7 +235,7 @@ void register_attention() {
         dnnl_sgemm('N', 'T', dim(q), dim(k), si, 1, h.q.data() + at, wi, h.k.data() + at, wi, 0, p, dim(k));
     });
     reg("attention/values/25..30/hat", [](Heads& h, T q, T k, T at, float* p) {
-        hat::detail::small_multiply<float>(q, size, k, p, k, 1, h.k.data() + at, w, 1, h.q.data() + at, w);
+        hat::detail::small_multiply<float>(hat::Serial{}, q, size, k, p, k, 1, h.k.data() + at, w, 1, h.q.data() + at, w);
     });
     reg("attention/values/25..30/openblas", [](Heads& h, T q, T k, T at, float* p) {
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, as_int(q), si, as_int(k), 1, p, as_int(k),

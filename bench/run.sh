@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds and runs all benchmarks; writes their JSON to build/bench/results and prints the tables of docs/performance.md.
-# Usage: bench/run.sh [gemm|quantized|training|decoding|scoring|predictor|compile ...], default: all that could be built.
+# Usage: bench/run.sh [gemm|quantized|training|decoding|scoring|predictor|static|packed|compile ...], default: all that could be built.
 # Peers are Debian packages, each left out when missing: libopenblas-dev libdnnl-dev python3-torch.
 set -eu
 cd "$(dirname "$0")/.."
@@ -10,7 +10,7 @@ cmake --build --preset bench
 programs=build/bench/bin
 results=build/bench/results
 mkdir -p "$results"
-[ $# -gt 0 ] || set -- gemm quantized training decoding scoring predictor compile
+[ $# -gt 0 ] || set -- gemm quantized training decoding scoring predictor static packed compile
 for what in "$@"; do
   echo
   echo "## $what"

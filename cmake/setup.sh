@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Makes sure that the Debian packages hat builds with are there: installs what is missing when it may, else prints the
-# one line that does. Usage: cmake/setup.sh [--tests | --fuzz] (also what only the tests, or fuzzing, need)
+# one line that does. Usage: cmake/setup.sh [--tests | --bench | --fuzz] (also what only the tests, the benchmarks with
+# their peers, or fuzzing need)
 set -eu
 packages="g++ cmake ninja-build pkg-config libxtensor-dev libxsimd-dev libboost-dev nlohmann-json3-dev libyaml-cpp-dev
   libcli11-dev libfmt-dev zlib1g-dev libsentencepiece-dev"
 [ "${1:-}" = --tests ] && packages="$packages doctest-dev clang libbenchmark-dev doxygen mkdocs
   g++-aarch64-linux-gnu g++-arm-linux-gnueabihf qemu-user-static"
+[ "${1:-}" = --bench ] && packages="$packages libbenchmark-dev libopenblas-dev libdnnl-dev"
 [ "${1:-}" = --fuzz ] && packages="$packages clang libclang-rt-14-dev"
 missing=""
 for p in $packages; do

@@ -107,12 +107,12 @@ TEST_CASE("files without tokenizers, and parts that make no file") {
     auto bad = tiny.parts;
     bad.weights = bad.weights.first(64);
     CHECK(message(bad) ==
-          "hat::save_weight_file: 64 bytes of weights are not those of this architecture and configuration");
+          "hat::weight_file_bytes: 64 bytes of weights are not those of this architecture and configuration");
     bad = tiny.parts;
     bad.target = hat::word_parts(hat_test::word_vocabulary(9));
-    CHECK(message(bad) == "hat::save_weight_file: the target tokenizer has 9 ids, but the network 37");
+    CHECK(message(bad) == "hat::weight_file_bytes: the target tokenizer has 9 ids, but the network 37");
     bad.target.index.pop_back();
-    CHECK(message(bad) == "hat::save_weight_file: the target tokenizer cannot be read");
+    CHECK(message(bad) == "hat::weight_file_bytes: the target tokenizer cannot be read");
     CHECK_THROWS_AS(hat::save_weight_file("/nonexistent/x", tiny.parts), hat::bad_file);
 }
 

@@ -171,11 +171,9 @@ void run(const ExportArguments& o) {
     if (failure) throw bad_file(folder.string(), "cannot be made a folder: " + failure.message());
     const std::size_t workspace = detail::plan_workspace(parts.arch, parts.config, o.limits).bytes();
     write_file_atomically(header, header_text(o, parts.arch, parts.config, parts.notes));
-    save_weight_file(weights, std::move(parts));
-    if (o.packed) {
-        const std::string file = read_file(weights);
-        write_file_atomically(weights, pack_weights(std::as_bytes(std::span(file))));
-    }
+    std::string bytes = weight_file_bytes(std::move(parts));
+    if (o.packed) bytes = pack_weights(std::as_bytes(std::span(bytes)));
+    write_file_atomically(weights, bytes);
     if (!o.project.empty()) {
         write_file_atomically(folder / "CMakeLists.txt", filled(export_cmake, o));
         write_file_atomically(folder / "main.cpp", filled(export_main, o));

@@ -24,7 +24,7 @@ void add_common(CLI::App& command, RunArguments& o) {
     add_quiet(command, o);
 }
 
-// RunArguments for keys of the configuration that belong to a device rather than to a task.
+// Options for keys of the configuration that belong to a device rather than to a task.
 void add_device(CLI::App& command, const std::shared_ptr<RunArguments>& o) {
     const auto add = [&](const std::string& name, const std::string& key, bool quoted, const std::string& help) {
         return command.add_option_function<std::string>(

@@ -94,7 +94,7 @@ Model Project::load_super() const {
         return Json{{"network", to_text(canonical(c.shape))},
                     {"source ids", c.source_vocab},
                     {"target ids", c.target_vocab},
-                    {"sharing", static_cast<int>(c.sharing)}};
+                    {"shared embeddings", config_to_json(c).at("sharing")}};
     };
     const Json found = comparable(super.weights.config());
     if (const auto difference =

@@ -74,7 +74,7 @@ inline std::string pack_block(std::span<const std::byte> block) {
 
 }  // namespace detail
 
-/// The bytes of a packed weight file; `file` is what save_weight_file() wrote.
+/// The bytes of a packed weight file; `file` is what weight_file_bytes() gives.
 inline std::string pack_weights(std::span<const std::byte> file) {
     const auto put = [](std::string& out, const auto& value) {
         out.append(reinterpret_cast<const char*>(&value), sizeof value);

@@ -5,13 +5,13 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <filesystem>
 #include <hat/core/error.hpp>
 #include <hat/deploy/weight_file.hpp>
 #include <hat/io/atomic_file.hpp>
 #include <hat/text/subword.hpp>
 #include <hat/text/vocabulary.hpp>
-#include <numeric>
 #include <span>
 #include <string>
 #include <string_view>
@@ -97,20 +97,19 @@ inline std::vector<std::uint32_t> description_words(const WeightFileParts& p) {
 }
 }  // namespace detail
 
-/// Writes a weight file, at once or not at all. Throws bad_file when it cannot be written, invalid_value when the parts
-/// make no file that WeightFile reads.
-inline void save_weight_file(const std::filesystem::path& path, WeightFileParts parts) {
+/// The bytes of a weight file. Throws invalid_value when the parts make no file that WeightFile reads.
+inline std::string weight_file_bytes(WeightFileParts parts) {
     parts.arch = canonical(parts.arch);
     if (!detail::plausible(parts.arch, parts.config, parts.weights.size()) ||
         plan_model(parts.arch, parts.config).bytes != parts.weights.size())
-        throw invalid_value("hat::save_weight_file: " + std::to_string(parts.weights.size()) +
+        throw invalid_value("hat::weight_file_bytes: " + std::to_string(parts.weights.size()) +
                             " bytes of weights are not those of this architecture and configuration");
     const auto check = [&](const TokenizerParts& t, std::size_t ids, const char* side) {
         DeployedTokenizer tokenizer;
         if (tokenizer.load(t.kind, t.bytes, t.index) != SubwordError::none)
-            throw invalid_value(std::string("hat::save_weight_file: the ") + side + " tokenizer cannot be read");
+            throw invalid_value(std::string("hat::weight_file_bytes: the ") + side + " tokenizer cannot be read");
         if (t.kind != TokenizerKind::none && tokenizer.vocabulary_size() != ids)
-            throw invalid_value(std::string("hat::save_weight_file: the ") + side + " tokenizer has " +
+            throw invalid_value(std::string("hat::weight_file_bytes: the ") + side + " tokenizer has " +
                                 std::to_string(tokenizer.vocabulary_size()) + " ids, but the network " +
                                 std::to_string(ids));
     };
@@ -160,31 +159,26 @@ inline void save_weight_file(const std::filesystem::path& path, WeightFileParts 
     header.sections = static_cast<std::uint32_t>(table.size());
 
     // every part is filled up to the next multiple of 64 bytes
-    const auto padded = [&](std::string_view bytes) { return std::string(up(bytes.size()) - bytes.size(), '\0'); };
-    const auto as_text = [](const auto& value) {
-        return std::string(reinterpret_cast<const char*>(&value), sizeof value);
+    std::string file;
+    file.reserve(at);
+    const auto put = [&](std::string_view bytes) {
+        file += bytes;
+        file.append(up(file.size()) - file.size(), '\0');
     };
-    const auto as_bytes = [](std::string_view s) { return std::as_bytes(std::span(s.data(), s.size())); };
-    std::string front(bytes_of<detail::WeightFileSection>(std::span<const detail::WeightFileSection>(table)));
-    front += padded(front);
-    std::vector<std::pair<std::string_view, std::string>> file{{front, ""}};
-    for (const Piece& p : pieces) file.emplace_back(p.bytes, padded(p.bytes));
+    put({reinterpret_cast<const char*>(&header), sizeof header});
+    put(bytes_of<detail::WeightFileSection>(std::span<const detail::WeightFileSection>(table)));
+    for (const Piece& p : pieces) put(p.bytes);
     WeightHash hash;
-    hash.update(as_bytes(as_text(header)));
-    for (const auto& [bytes, end] : file) {
-        // whole blocks, then what is left together with its padding
-        const std::size_t whole = bytes.size() / 64 * 64;
-        hash.update(as_bytes(bytes.substr(0, whole)));
-        hash.update(as_bytes(std::string(bytes.substr(whole)) + end));
-    }
+    hash.update(std::as_bytes(std::span(file)));
     header.checksum = hash.value();
-    AtomicFile out(path);
-    out.write(as_text(header));
-    for (const auto& [bytes, end] : file) {
-        out.write(bytes);
-        out.write(end);
-    }
-    out.commit();
+    std::memcpy(file.data(), &header, sizeof header);
+    return file;
+}
+
+/// Writes a weight file, at once or not at all. Throws bad_file when it cannot be written, and what weight_file_bytes()
+/// throws.
+inline void save_weight_file(const std::filesystem::path& path, WeightFileParts parts) {
+    write_file_atomically(path, weight_file_bytes(std::move(parts)));
 }
 
 }  // namespace hat
