@@ -100,6 +100,7 @@ TEST_CASE("an exported project builds by itself and translates what hat translat
     const Outcome smaller = run_hat({"export", "--model", model, "--out", (folder / "packed").string(), "--name",
                                      "tiny", "--packed", "--max-source", "200", "--max-target", "256"});
     REQUIRE(smaller.status == 0);
+    CHECK(contains(smaller.out, ", unpacked "));
     const std::filesystem::path packed = folder / "packed/tiny.hatz";
     CHECK(contains(hat::read_file(folder / "packed/tiny.hpp"), "tiny.hatz"));
     CHECK(std::filesystem::file_size(packed) < std::filesystem::file_size(folder / "moved/tiny.hatw"));

@@ -182,6 +182,9 @@ TEST_CASE("options of the device are checked") {
     CHECK(contains(tiny.hat("measure", {"--command", "x", "--timeout", "1e9"}).err,
                    "key 'device-timeout' is '1e9', expected seconds, from 0.001 to 1000000"));
     CHECK(tiny.hat("measure", {"--command", "x", "--retries", "some"}).status == 2);
+    for (const std::string none : {"", " "})  // as from a variable that is not set: not this machine then
+        CHECK(contains(tiny.hat("measure", {"--command", none}).err,
+                       "key 'device-command' is '" + none + "', expected a shell command"));
     const Outcome skipped = tiny.with("device-timeout: 3", "data");
     CHECK(skipped.status == 0);
     CHECK(contains(skipped.err, "keys without a meaning here are skipped: device-timeout"));

@@ -172,6 +172,7 @@ void run(const ExportArguments& o) {
     const std::size_t workspace = detail::plan_workspace(parts.arch, parts.config, o.limits).bytes();
     write_file_atomically(header, header_text(o, parts.arch, parts.config, parts.notes));
     std::string bytes = weight_file_bytes(std::move(parts));
+    const std::size_t unpacked = bytes.size();
     if (o.packed) bytes = pack_weights(std::as_bytes(std::span(bytes)));
     write_file_atomically(weights, bytes);
     if (!o.project.empty()) {
@@ -180,7 +181,8 @@ void run(const ExportArguments& o) {
         write_file_atomically(folder / "weights.S", filled(export_assembly, o));
     }
     if (o.quiet) return;
-    std::cout << weights.string() << ": " << bytes_text(std::filesystem::file_size(weights)) << ", of which weights "
+    std::cout << weights.string() << ": " << bytes_text(std::filesystem::file_size(weights))
+              << (o.packed ? ", unpacked " + bytes_text(unpacked) : "") << ", of which weights "
               << bytes_text(stored.size()) << "; a program needs " << bytes_text(workspace) << " besides to work in\n";
     if (o.project.empty())
         std::cout << header.string() << ": " << o.name << "_transformer\n";

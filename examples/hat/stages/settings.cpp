@@ -239,6 +239,8 @@ Settings read_settings(const std::vector<std::string>& names, const std::string&
     s.latency_beam = count(config, "latency-beam", s.latency_beam, 1, most_beams);
     s.latency_threads = count(config, "latency-threads", s.latency_threads, 1, most_threads);
     s.device_command = config.get_or<std::string>("device-command", "");
+    if (config.has("device-command") && s.device_command.find_first_not_of(" \t\n") == std::string::npos)
+        throw config.problem("device-command", "a shell command; leave the key out to measure on this machine");
     s.device_timeout = config.get_or<double>("device-timeout", s.device_timeout);
     if (!(s.device_timeout >= 0.001 && s.device_timeout <= 1e6))
         throw config.problem("device-timeout", "seconds, from 0.001 to 1000000");
