@@ -3,7 +3,7 @@
 # one line that does. Usage: cmake/setup.sh [--tests | --bench | --fuzz] (also what only the tests, the benchmarks with
 # their peers, or fuzzing need)
 set -eu
-packages="g++ cmake ninja-build pkg-config libxtensor-dev libxsimd-dev libboost-dev nlohmann-json3-dev libyaml-cpp-dev
+packages="g++ make cmake ninja-build pkg-config libxtensor-dev libxsimd-dev libboost-dev nlohmann-json3-dev libyaml-cpp-dev
   libcli11-dev libfmt-dev zlib1g-dev libsentencepiece-dev"
 [ "${1:-}" = --tests ] && packages="$packages doctest-dev clang libbenchmark-dev doxygen mkdocs
   g++-aarch64-linux-gnu g++-arm-linux-gnueabihf qemu-user-static"

@@ -72,9 +72,9 @@ TEST_CASE("an exported project builds by itself and translates what hat translat
     CHECK(contains(header, "inline constexpr hat::Arch<2, 2> tiny{"));
 
     const std::string log = (folder / "log").string();
-    const int configured =
-        shell(std::string(HAT_CMAKE) + " -S " + project + " -B " + build + " -DHAT_INCLUDE_DIR=" + HAT_SOURCE_DIR +
-              "/include -DCMAKE_CXX_COMPILER=" + HAT_CXX + " > " + log + " 2>&1");
+    const int configured = shell(std::string(HAT_CMAKE) + " -G '" + HAT_GENERATOR + "' -S " + project + " -B " + build +
+                                 " -DHAT_INCLUDE_DIR=" + HAT_SOURCE_DIR + "/include -DCMAKE_CXX_COMPILER=" + HAT_CXX +
+                                 " > " + log + " 2>&1");
     INFO(hat::read_file(log));
     REQUIRE(configured == 0);
     REQUIRE(shell(std::string(HAT_CMAKE) + " --build " + build + " >> " + log + " 2>&1") == 0);
