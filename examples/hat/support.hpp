@@ -18,6 +18,7 @@
 #include <iostream>
 #include <limits>
 #include <string>
+#include <string_view>
 #include <system_error>
 #include <utility>
 #include <vector>
@@ -30,8 +31,21 @@ inline constexpr int exit_error = 1, exit_usage = 2, exit_interrupted = 130;
 inline std::atomic<bool> stop_requested{false};
 static_assert(std::atomic<bool>::is_always_lock_free);
 
+/// SIGINT and SIGTERM end the program at once, but not before it has said how to go on.
+inline void end_on_signals() {
+    const auto handler = [](int signal) {
+        constexpr std::string_view text =
+            "\nhat: interrupted: the same command goes on after the last finished stage\n";
+        [[maybe_unused]] const auto written = ::write(STDERR_FILENO, text.data(), text.size());
+        std::signal(signal, SIG_DFL);
+        std::raise(signal);
+    };
+    std::signal(SIGINT, handler);
+    std::signal(SIGTERM, handler);
+}
+
 /// The first SIGINT or SIGTERM sets stop_requested, a second one ends the program at once.
-inline void catch_signals() {
+inline void save_on_signals() {
     const auto handler = [](int signal) {
         stop_requested.store(true);
         std::signal(signal, SIG_DFL);
@@ -56,6 +70,20 @@ inline CLI::Validator whole_number(std::uint64_t low, std::uint64_t high) {
         return good ? "" : "'" + text + "' is not a whole number from " + range;
     };
     return {check, high == std::numeric_limits<std::uint64_t>::max() ? "" : range};
+}
+
+/// The check of an option that is a number from `low` to `high`.
+inline CLI::Validator number_from(double low, double high) {
+    const auto text_of = [](double value) { return fixed_text(value, value == std::floor(value) ? 0 : 3); };
+    const std::string range = text_of(low) + " to " + text_of(high);
+    const auto check = [=](const std::string& text) {
+        double value = 0;
+        const auto [end, failure] = std::from_chars(text.data(), text.data() + text.size(), value);
+        const bool good =
+            failure == std::errc{} && end == text.data() + text.size() && low <= value && value <= high;  // nan is not
+        return good ? "" : "'" + text + "' is not a number from " + range;
+    };
+    return {check, range};
 }
 
 /// Options that several commands have.

@@ -66,7 +66,12 @@ TEST_CASE("numbers out of range are refused with the option, the number and the 
     refused(translate, "--beam", "0", "1 to 1024");
     refused(translate, "--beam", "-1", "1 to 1024");
     refused(translate, "--n-best", "0", "1 to 1024");
-    CHECK(contains(run_hat({"translate", "--model", "none", "--lenpen", "-1"}).err, "--lenpen: Value -1 not in range"));
+    for (const std::string value : {"-1", "11", "nan", "inf", "1x", ""})
+        CHECK(contains(run_hat({"translate", "--model", "none", "--lenpen", value}).err,
+                       "--lenpen: '" + value + "' is not a number from 0 to 10\n"));
+    const Outcome more = run_hat({"translate", "--model", "none", "--n-best", "6"});
+    CHECK(more.status == 2);
+    CHECK(contains(more.err, "--n-best: '6' is more than --beam, 5\n"));
     refused(predict, "--threads", "-1", "0 to 1024");
     refused(predict, "--seed", "-1", "0 to 18446744073709551615");
     refused(predict, "--train-rows", "0", "1 to 1073741824");

@@ -177,9 +177,12 @@ TEST_CASE("a whole run on the device behind a command, with the real agent") {
 
 TEST_CASE("options of the device are checked") {
     const TinyRun tiny;
-    for (const std::string bad : {"0", "-1", "soon", "[1]"})
-        CHECK(tiny.hat("measure", {"--command", "x", "--timeout", bad}).status == 2);
-    CHECK(contains(tiny.hat("measure", {"--command", "x", "--timeout", "1e9"}).err,
+    for (const std::string bad : {"0", "-1", "soon", "[1]", "nan", "1e9"}) {
+        const Outcome run = tiny.hat("measure", {"--command", "x", "--timeout", bad});
+        CHECK(run.status == 2);
+        CHECK(contains(run.err, "--timeout: '" + bad + "' is not a number from 0.001 to 1000000\n"));
+    }
+    CHECK(contains(tiny.with("device-timeout: 1e9", "measure", {"--command", "x"}).err,
                    "key 'device-timeout' is '1e9', expected seconds, from 0.001 to 1000000"));
     CHECK(tiny.hat("measure", {"--command", "x", "--retries", "some"}).status == 2);
     for (const std::string none : {"", " "})  // as from a variable that is not set: not this machine then

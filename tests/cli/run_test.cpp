@@ -71,6 +71,9 @@ TEST_CASE("run goes from text to a report and usable models, and does nothing tw
                    "or 'hat run --from data' makes it again"));
     CHECK(hat::load_json(tiny.dir + "/state.json") == state);
 
+    CHECK(contains(tiny.with("latency-constraint: 5", "run").err,
+                   "stage 'search' was made with other settings: 'latency-constraint' was not set, now is 5.0"));
+
     // a model of another space in the SuperTransformer's place is noticed
     const std::filesystem::path super = tiny.dir + "/super/model/model.safetensors";
     std::filesystem::rename(super, tiny.folder / "super");
@@ -264,8 +267,10 @@ TEST_CASE("Ctrl-C ends a stage at once when it has nothing to save") {
     const std::string fifo = (tiny.folder / "train.en").string();
     std::filesystem::remove(fifo);
     REQUIRE(::mkfifo(fifo.c_str(), 0600) == 0);
+    const std::string said = (tiny.folder / "said").string();
     const ::pid_t child = ::fork();
     if (child == 0) {
+        ::dup2(::open(said.c_str(), O_WRONLY | O_CREAT, 0600), STDERR_FILENO);
         ::execl(HAT_PROGRAM, HAT_PROGRAM, "data", "--config", tiny.config.c_str(), "--dir", tiny.dir.c_str(), nullptr);
         ::_exit(99);
     }
@@ -276,6 +281,8 @@ TEST_CASE("Ctrl-C ends a stage at once when it has nothing to save") {
     REQUIRE(::waitpid(child, &status, 0) == child);
     CHECK(WIFSIGNALED(status));
     CHECK(WTERMSIG(status) == SIGINT);
+    CHECK(
+        contains(hat::read_file(said), "\nhat: interrupted: the same command goes on after the last finished stage\n"));
     ::close(writer);
 }
 
@@ -327,6 +334,9 @@ TEST_CASE("stages say what they need, and bad settings name file, line and key")
         CHECK(run.status == 1);
         CHECK(contains(run.err, message));
     };
+    refused("colour: 3", "extra.yml:1: unknown key 'colour', expected one of those listed in docs/configuration.md");
+    refused("lenpen: -1", "extra.yml:1: key 'lenpen' is '-1', expected a number from 0 to 10");
+    refused("lenpen: nan", "extra.yml:1: key 'lenpen' is 'nan', expected a finite number");
     refused("evo-itr: 3", "extra.yml:1: unknown key 'evo-itr', did you mean 'evo-iter'?");
     refused("bits: 9", "extra.yml:1: key 'bits' is '9', expected a whole number from 2 to 8");
     refused("lr: 0", "extra.yml:1: key 'lr' is '0', expected a positive number");

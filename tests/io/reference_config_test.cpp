@@ -1,11 +1,13 @@
 #include <doctest/doctest.h>
 
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <hat/io/reference_config.hpp>
 #include <io/parse.hpp>
+#include <span>
 #include <sstream>
+#include <string_view>
+#include <support/shared.hpp>
 
 using hat_test::parse;
 
@@ -83,24 +85,13 @@ void fails(F&& f, const std::string& message) {
     CHECK_THROWS_WITH_AS((void)f(), message.c_str(), hat::bad_config);
 }
 
-fs::path shared() {
-    const char* named = std::getenv("HAT_SHARED");
-    return named ? fs::path(named) : fs::path(HAT_SOURCE_DIR) / ".." / "shared";
-}
-
-std::vector<fs::path> files_of(const std::string& kind) {
+std::vector<fs::path> files_of(const fs::path& configs, const std::string& kind) {
     std::vector<fs::path> out;
-    for (const auto& entry : fs::recursive_directory_iterator(shared() / "reference/configs"))
+    for (const auto& entry : fs::recursive_directory_iterator(configs))
         if (entry.path().extension() == ".yml" && entry.path().parent_path().filename() == kind)
             out.push_back(entry.path());
     std::sort(out.begin(), out.end());
     return out;
-}
-
-bool configs_absent() {
-    if (fs::exists(shared() / "reference/configs")) return false;
-    MESSAGE("skipped: the reference's configurations are not here");
-    return true;
 }
 
 }  // namespace
@@ -362,6 +353,18 @@ TEST_CASE("keys without a meaning here are listed, others are errors") {
     CHECK(hat::check_reference_keys(c) == std::vector<std::string>{"fp16", "ddp-backend"});
     fails([] { return hat::check_reference_keys(parse("qkv-dim: 8\nencoder-embed-choices: [1]\n")); },
           "a.yml:2: unknown key 'encoder-embed-choices', did you mean 'encoder-embed-choice'?");
+    fails([] { return hat::check_reference_keys(parse("colour-of-the-sky: blue\n")); },
+          "a.yml:1: unknown key 'colour-of-the-sky', expected one of those listed in docs/configuration.md");
+}
+
+TEST_CASE("the documentation lists every key of the reference") {
+    const std::string page = hat::read_file(fs::path(HAT_SOURCE_DIR) / "docs/configuration.md");
+    for (const auto& keys : {std::span<const std::string_view>(hat::reference_keys),
+                             std::span<const std::string_view>(hat::reference_skipped_keys)})
+        for (const auto key : keys) {
+            CAPTURE(key);
+            CHECK(page.find("`" + std::string(key) + "`") != std::string::npos);
+        }
 }
 
 TEST_CASE("cost options follow the task, or a given length") {
@@ -375,9 +378,10 @@ TEST_CASE("cost options follow the task, or a given length") {
 }
 
 TEST_CASE("every published file is read, and the presets are what they say") {
-    if (configs_absent()) return;
+    const auto configs = hat_test::shared_reference("configs");
+    if (!configs) return;
     std::size_t spaces = 0;
-    for (const auto& path : files_of("supertransformer")) {
+    for (const auto& path : files_of(*configs, "supertransformer")) {
         CAPTURE(path.string());
         const auto c = hat::YamlConfig::load({path.string()});
         CHECK(!hat::check_reference_keys(c).empty());
@@ -390,7 +394,7 @@ TEST_CASE("every published file is read, and the presets are what they say") {
         ++spaces;
     }
     CHECK(spaces == 4);
-    for (const auto& path : files_of("subtransformer")) {
+    for (const auto& path : files_of(*configs, "subtransformer")) {
         CAPTURE(path.string());
         const bool iwslt = path.string().find("iwslt") != std::string::npos;
         const std::string common = (path.parent_path() / "common.yml").string();
@@ -403,14 +407,14 @@ TEST_CASE("every published file is read, and the presets are what they say") {
                   .contains(arch));
         CHECK_THROWS_AS(hat::reference_subtransformer(hat::YamlConfig::load({path.string()})), hat::bad_config);
     }
-    for (const auto& path : files_of("latency_dataset")) {
+    for (const auto& path : files_of(*configs, "latency_dataset")) {
         CAPTURE(path.string());
         const auto c = hat::YamlConfig::load({path.string()});
         CHECK_NOTHROW(hat::check_reference_keys(c));
         CHECK(hat::reference_space(c) == hat::to_runtime(hat::Space<hat::LatencySampling>{}));
         CHECK(hat::reference_latency_dataset(c).samples == 2000);
     }
-    for (const auto& path : files_of("latency_predictor")) {
+    for (const auto& path : files_of(*configs, "latency_predictor")) {
         CAPTURE(path.string());
         const auto c = hat::YamlConfig::load({path.string()});
         CHECK(hat::check_reference_keys(c).empty());
@@ -419,7 +423,7 @@ TEST_CASE("every published file is read, and the presets are what they say") {
         CHECK(p.lat_norm >= 200);
         CHECK(p.feature_norm == hat::MeanFeatures{}.norm);
     }
-    for (const auto& path : files_of("evo_search")) {
+    for (const auto& path : files_of(*configs, "evo_search")) {
         CAPTURE(path.string());
         const auto c = hat::YamlConfig::load({path.string()});
         CHECK(hat::check_reference_keys(c).empty());
@@ -430,9 +434,9 @@ TEST_CASE("every published file is read, and the presets are what they say") {
 }
 
 TEST_CASE("parameters and FLOPs of the published models are exact") {
-    const fs::path table = shared() / "reference/published_models.csv";
-    if (configs_absent() || !fs::exists(table)) return;
-    std::ifstream in(table);
+    const auto table = hat_test::shared_reference("published_models.csv");
+    if (!table) return;
+    std::ifstream in(*table);
     std::string line;
     std::getline(in, line);
     std::size_t rows = 0;
@@ -442,7 +446,7 @@ TEST_CASE("parameters and FLOPs of the published models are exact") {
         for (std::string cell; std::getline(cut, cell, ',');) cells.push_back(cell);
         REQUIRE(cells.size() == 11);
         CAPTURE(cells[8]);
-        const fs::path file = shared() / "reference" / cells[8];
+        const fs::path file = table->parent_path() / cells[8];
         const auto c = hat::YamlConfig::load({file.string(), (file.parent_path() / "common.yml").string()});
         const auto cost = hat::cost(hat::reference_subtransformer(c), hat::reference_cost_options(c));
         CHECK(cost.params == std::stoull(cells[9]));

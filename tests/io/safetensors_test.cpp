@@ -80,6 +80,28 @@ TEST_CASE("wrong use of a good file names the tensor and what was expected") {
     CHECK(message_of<hat::bad_file>([&] { file.require_exactly({"f", "q"}); }) == at + "tensor q is missing");
 }
 
+TEST_CASE("who knows what to expect learns which tensor was changed, not only that the file was") {
+    const hat_test::TemporaryFolder folder;
+    save_example(folder / "a");
+    const std::string at = (folder / "a").string() + ": ",
+                      damaged = "; the file was damaged or edited: the checksum is ";
+    std::string edited = hat::read_file(folder / "a");
+    edited.replace(edited.find("[2,3]"), 5, "[3,2]");
+    hat::write_file_atomically(folder / "a", edited);
+    CHECK(load_error(folder / "a").starts_with(at + "corrupt: the checksum is "));
+    const hat::SafetensorsFile file(folder / "a", hat::SafetensorsFile::Checksum::later);
+    const auto error = [&](auto&& f) { return message_of<hat::bad_file>(f); };
+    std::vector<float> out(6);
+    CHECK(error([&] {
+              file.require<float>("f", {2, 3});
+          }).starts_with(at + "tensor f is 3 x 2, expected 2 x 3" + damaged));
+    CHECK(error([&] {
+              file.read<float>("f", {2, 3}, out);
+          }).starts_with(at + "tensor f is 3 x 2, expected 2 x 3" + damaged));
+    CHECK(error([&] { file.read<float>("i"); }).starts_with(at + "tensor i has type I32, expected F32" + damaged));
+    CHECK(error([&] { file.require_intact(); }).starts_with(at + "corrupt: the checksum is "));
+}
+
 TEST_CASE("a writer refuses tensors that contradict themselves") {
     hat::SafetensorsWriter writer;
     CHECK_THROWS_AS(writer.add<float>("f", {7}, floats), hat::shape_mismatch);

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <filesystem>
 #include <hat/latency/dataset.hpp>
 #include <hat/latency/linear.hpp>
@@ -15,6 +14,7 @@
 #include <string>
 
 #include "support/files.hpp"
+#include "support/shared.hpp"
 
 namespace {
 const std::string header =
@@ -111,16 +111,10 @@ TEST_CASE("the reference's layout loads, in any order of columns") {
     CHECK(moved.features == row.features);
     CHECK(moved.decoder_std_ms == 0.44);
 
-    const char* shared = std::getenv("HAT_SHARED");
-    const auto latency =
-        (shared ? std::filesystem::path(shared) : std::filesystem::path(HAT_SOURCE_DIR) / "../shared") / "reference" /
-        "latency";
-    if (!std::filesystem::exists(latency)) {
-        MESSAGE("skipped: no folder " << latency.string());
-        return;
-    }
+    const auto latency = hat_test::shared_reference("latency");
+    if (!latency) return;
     std::size_t files = 0;
-    for (const auto& file : std::filesystem::directory_iterator(latency)) {
+    for (const auto& file : std::filesystem::directory_iterator(*latency)) {
         CHECK(hat::LatencyDataset::load(file.path()).rows.size() == 2000);
         ++files;
     }

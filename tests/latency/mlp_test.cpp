@@ -1,7 +1,6 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
-#include <cstdlib>
 #include <filesystem>
 #include <hat/core/executor.hpp>
 #include <hat/core/thread_pool.hpp>
@@ -16,6 +15,7 @@
 #include <vector>
 
 #include "support/npz.hpp"
+#include "support/shared.hpp"
 
 using hat_test::Data;
 
@@ -243,17 +243,11 @@ TEST_CASE("bad data and options are refused by name") {
 }
 
 TEST_CASE("with the reference's weights it gives the reference's predictions") {
-    const char* shared = std::getenv("HAT_SHARED");
-    const std::filesystem::path reference =
-        (shared ? std::filesystem::path(shared) : std::filesystem::path(HAT_SOURCE_DIR) / ".." / "shared") /
-        "reference";
-    if (!std::filesystem::exists(reference / "predictors")) {
-        MESSAGE("skipped: no folder " << (reference / "predictors").string());
-        return;
-    }
+    const auto predictors = hat_test::shared_reference("predictors");
+    if (!predictors) return;
     for (const auto& [name, unit] :
          {std::pair("iwslt14deen_gpu_titanxp", 200.0), std::pair("wmt14enfr_cpu_raspberrypi", 5000.0)}) {
-        const auto weights = hat_test::load_npz(reference / "predictors" / (std::string(name) + ".npz"));
+        const auto weights = hat_test::load_npz(*predictors / (std::string(name) + ".npz"));
         std::vector<hat::MlpLayer> layers;
         for (const char* layer : {"first_layer", "layers.0", "layers.1", "layers.2", "predict"}) {
             const auto& w = weights.at(std::string(layer) + ".weight");
@@ -262,9 +256,10 @@ TEST_CASE("with the reference's weights it gives the reference's predictions") {
         }
         const hat::MlpNormalization none{std::vector<float>(10, 0.0F), std::vector<float>(10, 1.0F), 0, 1};
         const auto predictor = hat::Mlp::trained(layers, none);
-        const auto data = hat::LatencyDataset::load(reference / "latency" / (std::string(name) + "_all.csv"));
+        const auto data =
+            hat::LatencyDataset::load(predictors->parent_path() / "latency" / (std::string(name) + "_all.csv"));
         REQUIRE(data.rows.size() == 2000);
-        const auto expected = hat::CsvTable::load(reference / "predictors" / (std::string(name) + "_pred200.csv"));
+        const auto expected = hat::CsvTable::load(*predictors / (std::string(name) + "_pred200.csv"));
         REQUIRE(expected.rows() == 200);
         std::vector<std::size_t> first(200);
         std::iota(first.begin(), first.end(), std::size_t{0});

@@ -107,6 +107,20 @@ TEST_CASE("a file that is no model, or a broken one, is refused with file, key o
     arch["encoder"]["self_heads"][0] = 3;
     fresh(), tamper(path, "arch", arch.dump());
     CHECK(contains(error(), "3 self-attention heads do not divide the qkv width 16"));
+    // edited by hand: the checksum is wrong, too, but that is the smaller news
+    const auto edit = [&](const std::string& before, const std::string& after) {
+        fresh();
+        std::string bytes = hat::read_file(path);
+        bytes.replace(bytes.find(before), before.size(), after);
+        hat::write_file_atomically(path, bytes);
+        return error();
+    };
+    const std::string damaged = "; the file was damaged or edited: the checksum is ";
+    CHECK(edit(R"("dtype":"F32","shape":[12,16]})", R"("dtype":"F32","shape":[16,12]})")
+              .starts_with(at + "tensor encoder.embed_tokens.weight is 16 x 12, expected 12 x 16" + damaged));
+    CHECK(edit(R"("dtype":"F32","shape":[12,16]})", R"("dtype":"I32","shape":[12,16]})")
+              .starts_with(at + "tensor encoder.embed_tokens.weight has type I32, expected F32" + damaged));
+    CHECK(edit("hat model 1", "hat model 9") == at + "format is \"hat model 9\", expected \"hat model 1\"");
     auto wide = hat_test::tiny_arch();
     wide.encoder.embed = 32;
     CHECK_THROWS_AS(hat::save_model(path, weights, wide), hat::shape_mismatch);

@@ -140,6 +140,38 @@ TEST_CASE("a checkpoint that was not finished is not seen, and is overwritten") 
     CHECK(!std::filesystem::exists(folder / "update_00000030"));
 }
 
+TEST_CASE("a lost latest.json is said, a first checkpoint that was not finished is none") {
+    const hat_test::TemporaryFolder folder;
+    const hat::CheckpointFolder checkpoints(folder / "run", 2);
+    Training(1, 10).save(checkpoints);
+    Training(2, 20).save(checkpoints);
+    std::filesystem::create_directory(folder / "run/update_00000030");  // not finished
+    const auto pointer = folder / "run/latest.json";
+    const std::string good = hat::read_file(pointer);
+    std::filesystem::remove(pointer);
+    CHECK(message_of<hat::bad_file>([&] { (void)checkpoints.exists(); }) ==
+          pointer.string() +
+              ": is missing, but there are checkpoints: put it back (it is {\"folder\": \"update_00000020\"} for the "
+              "newest), or remove " +
+              (folder / "run").string() + " to start over");
+    hat::write_file_atomically(pointer, good);
+    CHECK(checkpoints.exists());
+
+    // a first checkpoint that fails, or is killed, on its way
+    const hat::CheckpointFolder first(folder / "first");
+    std::filesystem::create_directories(folder / "first/update_00000010/weights.safetensors/x");
+    hat::save_json(folder / "first/latest.json", {{"folder", nullptr}});
+    CHECK(!first.exists());
+    CHECK(Training().load_error(first) ==
+          (folder / "first/latest.json").string() + ": names no checkpoint: none was finished");
+    Training(1, 10).save(first);
+    CHECK(Training().load(first).update == 10);
+    std::filesystem::create_directories(folder / "other");
+    CHECK(!hat::CheckpointFolder(folder / "other").exists());
+    hat::write_file_atomically(folder / "other/update_00000010", "a file in the way");
+    CHECK_THROWS_AS(Training(1, 20).save(hat::CheckpointFolder(folder / "other/update_00000010")), hat::bad_file);
+}
+
 TEST_CASE("a failed write leaves the checkpoint before") {
     const hat_test::TemporaryFolder folder;
     const hat::CheckpointFolder checkpoints(folder.path);
@@ -192,6 +224,11 @@ TEST_CASE("truncated, corrupt, missing and mixed files are refused by name, and 
         bad[bad.size() - 10] ^= 1;
         hat::write_file_atomically(second / name, bad);
         CHECK(contains(b.load_error(checkpoints), (second / name).string() + ": corrupt: the checksum"));
+        bad = good;
+        bad.replace(bad.find("\"shape\":[12,16]"), 15, "\"shape\":[16,12]");
+        hat::write_file_atomically(second / name, bad);
+        CHECK(contains(b.load_error(checkpoints),
+                       "encoder.embed_tokens.weight is 16 x 12, expected 12 x 16; the file was damaged or edited"));
         hat::write_file_atomically(second / name, hat::read_file(first / name));
         CHECK(contains(b.load_error(checkpoints), "of update "));
         std::filesystem::remove(second / name);

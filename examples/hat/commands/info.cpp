@@ -213,14 +213,15 @@ void print_folder(const fs::path& path) {
     each("state.json", print_json);
     each("model.safetensors", print_model);
     each("model.hatq", print_quantized);
-    if (fs::exists(path / "latest.json")) {
+    if (const CheckpointFolder checkpoints(path); checkpoints.exists()) {
         known = true;
-        const CheckpointFolder checkpoints(path);
         std::cout << checkpoints.latest().filename().string() << "\n";
         print_json(checkpoints.latest() / "state.json");
         print_model(CheckpointFolder::weights_file(checkpoints.latest()));
     }
-    if (!known)
+    if (!known && fs::exists(path / "latest.json"))
+        line("kind", "training without a checkpoint yet");
+    else if (!known)
         throw bad_file(path.string(),
                        "holds none of model.safetensors, model.hatq, state.json (a run) and latest.json (checkpoints)");
 }

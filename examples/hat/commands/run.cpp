@@ -40,7 +40,7 @@ void add_device(CLI::App& command, const std::shared_ptr<RunArguments>& o) {
         ->type_name("COMMAND");
     add("--timeout", "device-timeout", false,
         "The longest silence of that device, 120 by default; key 'device-timeout'")
-        ->check(CLI::PositiveNumber)
+        ->check(number_from(0.001, 1e6))
         ->type_name("SECONDS");
     add("--retries", "device-retries", false,
         "How often the command is started again for one network, 3 by default; key 'device-retries'")
@@ -49,6 +49,7 @@ void add_device(CLI::App& command, const std::shared_ptr<RunArguments>& o) {
 }
 
 void run_one(const RunArguments& o, const std::vector<std::string>& names) {
+    end_on_signals();
     Project project(read_settings(o.configs, o.device), o.dir, o.threads, o.quiet);
     for (const auto& name : names)
         if (!run_stage(project, find_stage(name))) project.say(name + " is finished already");
@@ -65,6 +66,7 @@ void add_stage(CLI::App& app, const std::string& name, const std::string& help, 
 }
 
 void run_all(const RunArguments& o) {
+    end_on_signals();
     Project project(read_settings(o.configs, o.device), o.dir, o.threads, o.quiet);
     if (!o.from.empty()) project.forget_from(o.from);
     run_stage(project, find_stage("data"));

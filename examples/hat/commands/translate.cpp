@@ -22,6 +22,9 @@ struct TranslateArguments : CommonOptions {
 };
 
 void run(const TranslateArguments& o) {
+    if (o.n_best > o.beam)
+        throw CLI::ValidationError("--n-best",
+                                   "'" + std::to_string(o.n_best) + "' is more than --beam, " + std::to_string(o.beam));
     TranslateOptions options;
     options.search.beam = o.beam;
     options.search.n_best = o.n_best;
@@ -75,7 +78,7 @@ void add_translate(CLI::App& app) {
         ->type_name("N")
         ->capture_default_str();
     command->add_option("--lenpen", o->length_penalty, "Exponent of the length that scores are divided by")
-        ->check(CLI::Range(0.0, 10.0))
+        ->check(number_from(0, 10))
         ->type_name("X")
         ->capture_default_str();
     add_threads(*command, *o);

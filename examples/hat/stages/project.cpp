@@ -1,5 +1,4 @@
 #include <chrono>
-#include <csignal>
 #include <hat/decode/tokenizers.hpp>
 #include <hat/io/safetensors.hpp>
 #include <hat/train/checkpoint.hpp>
@@ -15,14 +14,18 @@ namespace {
 
 constexpr const char* state_format = "hat run 2";
 
-// Ctrl-C is caught while this lives.
+// While this lives, Ctrl-C ends the current step and saves; after it, the program.
 struct CaughtSignals {
-    CaughtSignals() { catch_signals(); }
-    ~CaughtSignals() {
-        std::signal(SIGINT, SIG_DFL);
-        std::signal(SIGTERM, SIG_DFL);
-    }
+    CaughtSignals() { save_on_signals(); }
+    ~CaughtSignals() { end_on_signals(); }
 };
+
+// A value of a record for messages. Of a limit in two ways, the way that was not chosen is 0 there; so is a unit that
+// comes from the data.
+std::string value_text(const std::string& key, const Json& value) {
+    const bool never_zero = key == "latency-constraint" || key == "latency-fraction" || key == "lat-norm";
+    return never_zero && value == 0 ? "not set" : value.dump();
+}
 
 }  // namespace
 
@@ -226,7 +229,9 @@ std::string settings_difference(const JsonView& before, const Json& now) {
             continue;
         }
         const Json& old = before[item.key()].json();
-        if (old != item.value()) return "'" + item.key() + "' was " + old.dump() + ", now is " + item.value().dump();
+        if (old != item.value())
+            return "'" + item.key() + "' was " + value_text(item.key(), old) + ", now is " +
+                   value_text(item.key(), item.value());
     }
     for (const auto& item : before.json().items())
         if (!now.contains(item.key())) return "'" + item.key() + "' was " + item.value().dump() + ", now is not set";

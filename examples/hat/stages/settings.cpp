@@ -272,6 +272,7 @@ Settings read_settings(const std::vector<std::string>& names, const std::string&
 
     s.beam = count(config, "beam", s.beam, 1, most_beams);
     s.length_penalty = config.get_or<double>("lenpen", s.length_penalty);
+    if (s.length_penalty < 0 || s.length_penalty > 10) throw config.problem("lenpen", "a number from 0 to 10");
     s.bits = count(config, "bits", s.bits, 2, 8);
 
     s.skipped = check_reference_keys(config);

@@ -159,7 +159,7 @@ inline constexpr std::array reference_skipped_keys = std::to_array<std::string_v
 inline std::vector<std::string> check_reference_keys(const YamlConfig& config) {
     std::vector<std::string_view> known(reference_keys.begin(), reference_keys.end());
     known.insert(known.end(), reference_skipped_keys.begin(), reference_skipped_keys.end());
-    config.reject_unknown(known);
+    config.reject_unknown(known, "docs/configuration.md");
     std::vector<std::string> skipped;
     for (const auto& key : config.keys())
         if (std::find(reference_skipped_keys.begin(), reference_skipped_keys.end(), key) !=

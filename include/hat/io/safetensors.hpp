@@ -141,6 +141,10 @@ private:
 /// it has one. Its numbers are read when they are asked for. Every error is a bad_file that names file and tensor.
 class SafetensorsFile {
 public:
+    /// When the checksum is compared. Who knows what to expect of the tensors can say more about a changed file than
+    /// that it is changed: it opens with `later`, and calls require_intact() before it trusts a number.
+    enum class Checksum { now, later };
+
     /// What the header says about a tensor.
     struct Tensor {
         std::string dtype;               ///< e.g. "F32"
@@ -150,7 +154,8 @@ public:
     };
 
     /// Opens and checks the file.
-    explicit SafetensorsFile(const std::filesystem::path& path) : path_(path.string()), file_(path) {
+    explicit SafetensorsFile(const std::filesystem::path& path, Checksum checksum = Checksum::now)
+        : path_(path.string()), file_(path) {
         std::uint64_t length = 0;
         if (file_.size() < sizeof length)
             fail("truncated: " + std::to_string(file_.size()) + " bytes, expected at least 8");
@@ -169,12 +174,16 @@ public:
         data_ = sizeof length + length;
         read_header(JsonView(header, path_));
         check_offsets();
-        if (const auto crc = metadata_.find("crc32"); crc != metadata_.end()) {
-            if (const auto at = text.find(detail::crc_key); at != std::string::npos)
-                text.replace(at + detail::crc_key.size(), detail::no_crc.size(), detail::no_crc);
-            const std::string found = detail::crc_text(checksum_of_numbers(crc32(text)));
-            if (found != crc->second) fail("corrupt: the checksum is " + found + ", expected " + crc->second);
-        }
+        if (const auto at = text.find(detail::crc_key); at != std::string::npos)
+            text.replace(at + detail::crc_key.size(), detail::no_crc.size(), detail::no_crc);
+        header_crc_ = crc32(text);
+        if (checksum == Checksum::now) require_intact();
+        unchecked_ = checksum == Checksum::later;
+    }
+
+    /// Throws if the file has a checksum and it is not that of its bytes.
+    void require_intact() const {
+        if (const std::string damage = wrong_checksum(); !damage.empty()) throw bad_file(path_, "corrupt: " + damage);
     }
 
     /// The file's name.
@@ -198,12 +207,18 @@ public:
         return it->second;
     }
 
-    /// Copies a tensor that must have this type and shape.
+    /// Throws unless there is a tensor of this name, type and shape.
     template <class T>
-    void read(const std::string& name, const std::vector<std::size_t>& shape, std::span<T> out) const {
+    const Tensor& require(const std::string& name, const std::vector<std::size_t>& shape) const {
         const Tensor& t = typed<T>(name);
         if (t.shape != shape)
             fail("tensor " + name + " is " + detail::shape_text(t.shape) + ", expected " + detail::shape_text(shape));
+        return t;
+    }
+    /// Copies a tensor that must have this type and shape.
+    template <class T>
+    void read(const std::string& name, const std::vector<std::size_t>& shape, std::span<T> out) const {
+        const Tensor& t = require<T>(name, shape);
         if (out.size_bytes() != t.end - t.begin)
             throw shape_mismatch("hat::SafetensorsFile: tensor " + name + " does not fit its destination");
         file_.read_at(data_ + t.begin, {reinterpret_cast<char*>(out.data()), out.size_bytes()});
@@ -227,7 +242,17 @@ public:
 private:
     static constexpr std::uint64_t most_header = 100'000'000;  // the format's own limit
 
-    [[noreturn]] void fail(const std::string& what) const { throw bad_file(path_, what); }
+    [[noreturn]] void fail(const std::string& what) const {
+        const std::string damage = unchecked_ ? wrong_checksum() : "";
+        throw bad_file(path_, what + (damage.empty() ? "" : "; the file was damaged or edited: " + damage));
+    }
+    /// "the checksum is ..., expected ..."; empty if it is right, or there is none.
+    std::string wrong_checksum() const {
+        const auto crc = metadata_.find("crc32");
+        if (crc == metadata_.end()) return "";
+        const std::string found = detail::crc_text(checksum_of_numbers(header_crc_));
+        return found == crc->second ? "" : "the checksum is " + found + ", expected " + crc->second;
+    }
 
     template <class T>
     const Tensor& typed(const std::string& name) const {
@@ -302,6 +327,8 @@ private:
     std::string path_;
     InputFile file_;
     std::size_t data_ = 0;
+    std::uint32_t header_crc_ = 0;
+    bool unchecked_ = false;  // opened without a look at the checksum
     std::map<std::string, std::string> metadata_;
     std::map<std::string, Tensor> tensors_;
 };

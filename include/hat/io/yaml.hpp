@@ -145,15 +145,20 @@ public:
         return out;
     }
 
-    /// Throws bad_config unless every key was asked for or is in `also_known`; names the closest known key.
-    void reject_unknown(std::span<const std::string_view> also_known = {}) const {
+    /// Throws bad_config unless every key was asked for or is in `also_known`; names the closest known key, or, if
+    /// none is close, where all are listed, if that is given.
+    void reject_unknown(std::span<const std::string_view> also_known = {}, std::string_view listed_in = "") const {
         std::vector<std::string> known(asked_.begin(), asked_.end());
         known.insert(known.end(), also_known.begin(), also_known.end());
         for (const auto& n : root_.items) {
             if (std::find(known.begin(), known.end(), n.key) != known.end()) continue;
             const std::string match = closest_match(n.key, known);
-            throw bad_config(where(n) + ": unknown key '" + prefix_ + excerpt(n.key) + "'" +
-                             (match.empty() ? "" : ", did you mean '" + prefix_ + match + "'?"));
+            std::string hint;
+            if (!match.empty())
+                hint = ", did you mean '" + prefix_ + match + "'?";
+            else if (!listed_in.empty())
+                hint = ", expected one of those listed in " + std::string(listed_in);
+            throw bad_config(where(n) + ": unknown key '" + prefix_ + excerpt(n.key) + "'" + hint);
         }
     }
 

@@ -147,7 +147,7 @@ inline void save_model(const std::filesystem::path& path, const Weights<float>& 
 
 /// Reads a model file and checks it as a whole. Throws bad_file.
 inline Model load_model(const std::filesystem::path& path) {
-    const SafetensorsFile file(path);
+    const SafetensorsFile file(path, SafetensorsFile::Checksum::later);
     const auto metadata = [&](const std::string& key) {
         return parse_json(file.metadata(key), file.path() + " (metadata " + key + ")");
     };
@@ -162,11 +162,10 @@ inline Model load_model(const std::filesystem::path& path) {
         std::vector<std::string> names;
         for (const auto& t : layout->tensors()) {  // before allocating what a broken file asks for
             names.push_back(t.name);
-            if (file.info(t.name).shape != t.shape)
-                throw bad_file(file.path(), "tensor " + t.name + " is " + detail::shape_text(file.info(t.name).shape) +
-                                                ", expected " + detail::shape_text(t.shape));
+            file.require<float>(t.name, t.shape);
         }
         file.require_exactly(names);
+        file.require_intact();
         Model model{Weights<float>(std::move(layout)), arch, file.metadata()};
         read_tensors(file, model.weights);
         for (const char* key : {"format", "config", "arch", "crc32"}) model.notes.erase(key);

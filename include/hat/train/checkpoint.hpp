@@ -9,7 +9,7 @@
 ///     latest.json, best.json                 name the sub-folder that counts
 ///
 /// and `latest.json` is replaced, atomically, only when a checkpoint is complete: after a crash or `kill -9` it names
-/// the one before. Optional: needs nlohmann_json (target hat::json).
+/// the one before, or null if there is none. Optional: needs nlohmann_json (target hat::json).
 
 #include <algorithm>
 #include <cstddef>
@@ -158,12 +158,22 @@ public:
 
     /// The folder of all checkpoints.
     const std::filesystem::path& path() const { return path_; }
-    /// Whether there is a checkpoint to resume from.
-    bool exists() const { return std::filesystem::exists(path_ / "latest.json"); }
+    /// Whether there is a checkpoint to resume from. Throws bad_file when there are checkpoints, but no `latest.json`.
+    bool exists() const {
+        const auto all = names();  // before the look for latest.json, which is written first
+        if (std::filesystem::exists(path_ / "latest.json")) return pointed("latest.json").has_value();
+        if (all.empty()) return false;
+        std::string newest = all.back();
+        for (const auto& name : all)
+            if (std::filesystem::exists(path_ / name / "state.json")) newest = name;
+        throw bad_file((path_ / "latest.json").string(),
+                       "is missing, but there are checkpoints: put it back (it is {\"folder\": \"" + newest +
+                           "\"} for the newest), or remove " + path_.string() + " to start over");
+    }
     /// The newest checkpoint's sub-folder. Throws bad_file when there is none.
-    std::filesystem::path latest() const { return pointed("latest.json"); }
+    std::filesystem::path latest() const { return required("latest.json"); }
     /// The sub-folder of the checkpoint with the best validation loss. Throws bad_file when there is none.
-    std::filesystem::path best() const { return pointed("best.json"); }
+    std::filesystem::path best() const { return required("best.json"); }
     /// Whether there is a best checkpoint: training without validation has none.
     bool has_best() const { return std::filesystem::exists(path_ / "best.json"); }
     /// The model file of a checkpoint.
@@ -191,6 +201,9 @@ public:
                                CheckpointKind kind = CheckpointKind::planned) const {
         const auto folder = path_ / name_of(state.update, kind);
         try {
+            std::filesystem::create_directories(path_);
+            if (!std::filesystem::exists(path_ / "latest.json"))
+                save_json(path_ / "latest.json", {{"folder", nullptr}});  // who finds none later knows that it was lost
             if (!is_pointed("latest.json", folder) && !is_pointed("best.json", folder))
                 std::filesystem::remove_all(folder);  // what a killed process left
             std::filesystem::create_directories(folder);
@@ -235,16 +248,17 @@ public:
                            "this is a checkpoint of another model: " +
                                detail::first_difference(config_to_json(model.weights.config()),
                                                         config_to_json(weights.config()), "config"));
-        const SafetensorsFile optimizer(folder / "optimizer.safetensors");
+        const SafetensorsFile optimizer(folder / "optimizer.safetensors", SafetensorsFile::Checksum::later);
+        Adam<float> restored = adam;
+        read_tensors(optimizer, restored.first, "first/");
+        read_tensors(optimizer, restored.second, "second/");
+        optimizer.read<std::uint64_t>("steps", {restored.steps.size()}, std::span<std::uint64_t>(restored.steps));
+        optimizer.require_intact();
         const std::string update = std::to_string(state.update);
         if (model.notes["update"] != update || optimizer.metadata("update") != update)
             throw bad_file(folder.string(), "weights are of update " + model.notes["update"] +
                                                 " and the optimizer of " + optimizer.metadata("update") +
                                                 ", expected " + update);
-        Adam<float> restored = adam;
-        read_tensors(optimizer, restored.first, "first/");
-        read_tensors(optimizer, restored.second, "second/");
-        optimizer.read<std::uint64_t>("steps", {restored.steps.size()}, std::span<std::uint64_t>(restored.steps));
         adam = std::move(restored);
         std::copy_n(model.weights.values().data(), weights.values().size(), weights.values().data());
         return state;
@@ -276,9 +290,16 @@ private:
         return name.starts_with(planned) && update_of(name) <= update_of(newest) &&
                std::filesystem::exists(path_ / name / "state.json");
     }
-    std::filesystem::path pointed(const char* pointer) const {
+    /// What a file points to; nothing if that is null.
+    std::optional<std::filesystem::path> pointed(const char* pointer) const {
         const Json json = load_json(path_ / pointer);
-        return path_ / JsonView(json, (path_ / pointer).string()).get<std::string>("folder");
+        const JsonView folder = JsonView(json, (path_ / pointer).string())["folder"];
+        if (folder.json().is_null()) return std::nullopt;
+        return path_ / folder.as<std::string>();
+    }
+    std::filesystem::path required(const char* pointer) const {
+        if (auto folder = pointed(pointer)) return *std::move(folder);
+        throw bad_file((path_ / pointer).string(), "names no checkpoint: none was finished");
     }
     bool is_pointed(const char* pointer, const std::filesystem::path& folder) const {
         return std::filesystem::exists(path_ / pointer) && pointed(pointer) == folder;
