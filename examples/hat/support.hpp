@@ -2,6 +2,7 @@
 /// \file
 /// What the commands share: common options, signals, progress, numbers as text.
 
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -143,21 +144,23 @@ inline std::string training_text(double loss, double tokens_per_second) {
 /// a log. Says the time that is left; silent if quiet.
 class Progress {
 public:
-    /// `first`: what was done before, when a job is resumed (it tells nothing about the speed).
-    Progress(std::string name, std::size_t total, bool quiet = false, std::size_t first = 0,
-             double seconds_between_lines = 10)
+    Progress(std::string name, std::size_t total, bool quiet)
         : name_(std::move(name)),
           total_(total),
-          first_(first),
           quiet_(quiet),
           terminal_(::isatty(STDERR_FILENO) == 1),
-          interval_(terminal_ ? 0.1 : seconds_between_lines) {}
+          interval_(terminal_ ? 0.1 : 10) {}
     Progress(const Progress&) = delete;
     Progress& operator=(const Progress&) = delete;
-    ~Progress() {
-        if (drawn_) std::cerr << "\n";
-    }
+    ~Progress() { leave_bar(); }
 
+    /// The job goes on: so much was done before, in a time that is not known.
+    void resumed(std::size_t first) { first_ = first; }
+    /// Takes a bar away for a line of text; the next update draws it again.
+    static void make_room() {
+        if (drawn_) std::cerr << "\r\x1b[K";
+        drawn_ = false;
+    }
     /// `done` of `total` are done; `details` as training_text().
     void update(std::size_t done, const std::string& details = "") {
         if (quiet_) return;
@@ -169,13 +172,19 @@ public:
     void finish(const std::string& details = "") {
         if (quiet_) return;
         print(total_, details, seconds(), true);
+        leave_bar();
+    }
+
+private:
+    using Clock = std::chrono::steady_clock;
+
+    static void leave_bar() {
         if (drawn_) std::cerr << "\n";
         drawn_ = false;
     }
-    /// Seconds since the job began.
+    /// Seconds since the job began, or went on.
     double seconds() const { return std::chrono::duration<double>(Clock::now() - start_).count(); }
 
-    /// One line as it is printed, without the colour of a terminal; for tests.
     std::string line(std::size_t done, const std::string& details, double elapsed, bool last) const {
         std::string out = name_ + " ";
         const double share = total_ == 0 ? 1.0 : static_cast<double>(done) / static_cast<double>(total_);
@@ -195,12 +204,12 @@ public:
         return out;
     }
 
-private:
-    using Clock = std::chrono::steady_clock;
-
     void print(std::size_t done, const std::string& details, double now, bool last = false) {
-        const std::string text = line(done, details, now, last);
+        std::string text = line(done, details, now, last);
         if (terminal_) {
+            ::winsize size{};  // what is wider would wrap, and could not be redrawn
+            if (::ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 1)
+                text = text.substr(0, size.ws_col - 1U);
             std::cerr << "\r\x1b[K" << text << std::flush;
             drawn_ = true;
         } else {
@@ -211,10 +220,11 @@ private:
     }
 
     std::string name_;
-    std::size_t total_, first_;
+    std::size_t total_, first_ = 0;
     bool quiet_, terminal_;
     double interval_, last_ = 0;
-    bool printed_ = false, drawn_ = false;
+    bool printed_ = false;
+    static inline bool drawn_ = false;  // a bar stands in the terminal's last line
     Clock::time_point start_ = Clock::now();
 };
 

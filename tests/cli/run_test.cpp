@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <fcntl.h>
+#include <pty.h>
 #include <signal.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -284,6 +285,53 @@ TEST_CASE("Ctrl-C ends a stage at once when it has nothing to save") {
     CHECK(
         contains(hat::read_file(said), "\nhat: interrupted: the same command goes on after the last finished stage\n"));
     ::close(writer);
+}
+
+TEST_CASE("on a terminal there is one bar, and Ctrl-C stops a training that goes on to the same weights") {
+    const TinyRun tiny, whole;
+    const std::string lines = "max-update: 300\nvalidate-every: 50";
+    REQUIRE(tiny.with(lines, "data").status == 0);
+    constexpr unsigned short columns = 60;
+    const auto on_terminal = [&](bool press) {
+        ::winsize size{};
+        size.ws_col = columns;
+        int terminal = -1;
+        const ::pid_t child = ::forkpty(&terminal, nullptr, nullptr, &size);
+        if (child == 0) {
+            ::execl(HAT_PROGRAM, HAT_PROGRAM, "train", "--config", tiny.config.c_str(), "--config",
+                    (tiny.folder / "extra.yml").c_str(), "--dir", tiny.dir.c_str(), nullptr);
+            ::_exit(99);
+        }
+        Outcome outcome;
+        char bytes[4096];
+        for (::ssize_t n = 0; (n = ::read(terminal, bytes, sizeof bytes)) > 0;) {
+            outcome.out.append(bytes, static_cast<std::size_t>(n));
+            if (press && contains(outcome.out, "super [")) press = ::write(terminal, "\x03", 1) != 1;
+        }
+        int status = 0;
+        REQUIRE(::waitpid(child, &status, 0) == child);
+        outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+        ::close(terminal);
+        return outcome;
+    };
+    const Outcome stopped = on_terminal(true), resumed = on_terminal(false);
+    INFO(stopped.out << resumed.out);
+    CHECK(stopped.status == 130);
+    CHECK(contains(stopped.out, "hat: interrupted: super stopped after update "));
+    CHECK(contains(stopped.out, "; the same command goes on from there\r\n"));
+    CHECK(resumed.status == 0);
+    CHECK(contains(resumed.out, "resumed after update "));
+    CHECK(contains(resumed.out, "\r\x1b[Ksuper update 300, "));  // in the place of the bar, not behind it
+    std::size_t bars = 0;
+    for (std::size_t at = 0; (at = resumed.out.find("\r\x1b[Ksuper [", at)) != std::string::npos; ++bars) {
+        at += 4;
+        CHECK(resumed.out.find('\r', at) - at < columns);
+    }
+    CHECK(bars > 1);
+    REQUIRE(whole.with(lines, "data").status == 0);
+    REQUIRE(whole.with(lines, "train").status == 0);
+    CHECK(hat::read_file(tiny.dir + "/super/model/model.safetensors") ==
+          hat::read_file(whole.dir + "/super/model/model.safetensors"));
 }
 
 TEST_CASE("text that is tokenised already: words are the vocabulary, from the text to the model") {

@@ -20,9 +20,6 @@ MeterOptions meter_options(const Settings& s) {
     o.repeats = s.latency_repeats;
     o.max_repeats = std::max(o.max_repeats, o.repeats);
     o.seed = s.seed;
-    o.beam = s.latency_beam;
-    o.source_length = o.target_length = s.latency_length;
-    o.threads = s.latency_threads;
     return o;
 }
 
@@ -134,7 +131,8 @@ Json run_measure(const Project& project) {
     Meter meter(probe(largest), meter_options(s), SteadyClock{}, usual);
     using Clock = std::chrono::steady_clock;
     auto saved = Clock::now();
-    Progress progress("measure", s.latency_samples, project.quiet, dataset.rows.size());
+    Progress progress("measure", s.latency_samples, project.quiet);
+    progress.resumed(dataset.rows.size());
     meter.measure_all(
         archs.size(), [&](std::size_t i) { return probe(archs[i]); },
         [&](std::size_t i, const Measurement& m) {

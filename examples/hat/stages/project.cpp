@@ -57,7 +57,9 @@ Project::Project(Settings s, std::filesystem::path f, std::size_t threads, bool 
 }
 
 void Project::say(const std::string& text) const {
-    if (!quiet) std::cerr << text << std::endl;
+    if (quiet) return;
+    Progress::make_room();
+    std::cerr << text << std::endl;
 }
 
 Project::Corpus Project::corpus(const std::string& part) const {

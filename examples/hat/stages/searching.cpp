@@ -70,6 +70,7 @@ Json run_search(const Project& project) {
                                std::to_string(sentences) + ", batches " + std::to_string(scored_on.size());
     auto state = std::filesystem::exists(file) ? load_search(file, searcher, budget, s.seed, scores)
                                                : searcher.start(budget, s.seed);
+    progress.resumed(state.history.size());
     while (!searcher.finished(state)) {
         try {
             searcher.step(state);

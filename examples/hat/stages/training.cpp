@@ -109,6 +109,7 @@ Json train(const Project& project, const std::string& name, const RuntimeArch& a
     Progress progress(name, static_cast<std::size_t>(recipe.max_updates), project.quiet);
     TrainingObserver observer;
     observer.resumed = [&](const TrainingState& state) {
+        progress.resumed(static_cast<std::size_t>(state.update));
         project.say("resumed after update " + std::to_string(state.update));
     };
     observer.updated = [&](const TrainingProgress& p) {

@@ -47,13 +47,6 @@ struct MeterOptions {
     double max_spread = 0.1;            ///< if the runs' relative median deviation is larger, the candidate runs again
     std::size_t retries = 2;            ///< how often either may happen; then the quietest attempt counts
     std::uint64_t seed = 1;             ///< of the random order of candidates
-
-    // What the callables are meant to do; stored with the data, not interpreted here.
-    std::size_t batch = 1;           ///< sentences at a time
-    std::size_t beam = 5;            ///< hypotheses of each
-    std::size_t source_length = 30;  ///< tokens in
-    std::size_t target_length = 30;  ///< tokens out
-    std::size_t threads = 1;         ///< threads of the model
 };
 
 /// The runs of one part. Mean, deviation, median and spread are corrected for drift; samples are as read.
