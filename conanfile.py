@@ -14,7 +14,8 @@ class HatConan(ConanFile):
     topics = ("transformer", "machine-translation", "neural-architecture-search", "header-only")
     package_type = "header-library"
     settings = "os", "arch", "compiler", "build_type"
-    # each option is one optional component of the CMake package; sentencepiece has no recipe
+    # each option is one optional component of the CMake package (json: two, with report); sentencepiece has no recipe,
+    # and an MPI is the machine's own
     options = {"json": [True, False], "yaml": [True, False], "gzip": [True, False]}
     default_options = {"json": True, "yaml": False, "gzip": False}
     exports_sources = "CMakeLists.txt", "LICENSE", "cmake/*", "include/*"
@@ -74,9 +75,14 @@ class HatConan(ConanFile):
         core.libdirs = []
         if self.settings.os in ("Linux", "FreeBSD"):
             core.system_libs = ["pthread"]
-        libraries = {"json": "nlohmann_json::nlohmann_json", "yaml": "yaml-cpp::yaml-cpp", "gzip": "zlib::zlib"}
-        for name, library in libraries.items():
-            if self.options.get_safe(name):
+        libraries = {
+            "json": ("json", "nlohmann_json::nlohmann_json"),
+            "report": ("json", "nlohmann_json::nlohmann_json"),
+            "yaml": ("yaml", "yaml-cpp::yaml-cpp"),
+            "gzip": ("gzip", "zlib::zlib"),
+        }
+        for name, (option, library) in libraries.items():
+            if self.options.get_safe(option):
                 component = self.cpp_info.components[name]
                 component.set_property("cmake_target_name", f"hat::{name}")
                 component.requires = ["core", library]

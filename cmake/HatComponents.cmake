@@ -1,10 +1,10 @@
 # The optional components of hat and what each needs; used by our build and, installed, by find_package(hat).
-set(hat_components json yaml gzip sentencepiece)
+set(hat_components json report yaml gzip sentencepiece mpi)
 
 # hat_find_component(name): looks for the library of a component. Sets in the caller hat_<name>_LIBRARY, a target or "",
 # and hat_<name>_NEEDS, the library's name for messages.
 function(hat_find_component name)
-  if(name STREQUAL "json") # configuration, checkpoints, model files, reports
+  if(name MATCHES "^(json|report)$") # configuration, checkpoints, model files; reports, which are written as JSON
     set(needs nlohmann_json)
     find_package(nlohmann_json QUIET)
     set(candidates nlohmann_json::nlohmann_json)
@@ -23,6 +23,10 @@ function(hat_find_component name)
       pkg_check_modules(HAT_SENTENCEPIECE QUIET IMPORTED_TARGET sentencepiece)
     endif()
     set(candidates PkgConfig::HAT_SENTENCEPIECE)
+  elseif(name STREQUAL "mpi") # searches on several machines
+    set(needs MPI)
+    find_package(MPI QUIET COMPONENTS CXX)
+    set(candidates MPI::MPI_CXX)
   else()
     list(JOIN hat_components ", " known)
     message(FATAL_ERROR "hat has no component ${name}; its components are ${known}")

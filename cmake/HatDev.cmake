@@ -28,3 +28,15 @@ find_program(HAT_CCACHE ccache)
 if(HAT_CCACHE)
   set(CMAKE_CXX_COMPILER_LAUNCHER ${HAT_CCACHE})
 endif()
+
+# hat_add_mpi_test(name target ranks): runs the program on this machine as so many ranks; left out without mpiexec.
+function(hat_add_mpi_test name target ranks)
+  if(NOT MPIEXEC_EXECUTABLE)
+    message(STATUS "hat: no mpiexec: the test '${name}' is left out")
+    return()
+  endif()
+  add_test(NAME ${name} COMMAND ${MPIEXEC_EXECUTABLE} ${MPIEXEC_NUMPROC_FLAG} ${ranks} $<TARGET_FILE:${target}>)
+  # Open MPI asks for consent to run as root, and to run more ranks than there are cores; others ignore these
+  set_tests_properties(${name} PROPERTIES TIMEOUT 120 PROCESSORS ${ranks} ENVIRONMENT
+    "OMPI_ALLOW_RUN_AS_ROOT=1;OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1;OMPI_MCA_rmaps_base_oversubscribe=1;OMPI_MCA_mpi_yield_when_idle=1")
+endfunction()

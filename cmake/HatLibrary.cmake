@@ -46,19 +46,23 @@ foreach(name ${hat_components})
   endif()
 endforeach()
 
-# Every header must compile on its own: target all_verify_interface_header_sets. The optional ones only where all their
+# Every header must compile on its own: target all_verify_interface_header_sets. The optional ones only where their
 # libraries are there.
 if(PROJECT_IS_TOP_LEVEL)
   set_target_properties(hat PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON INTERFACE_HEADER_SETS_TO_VERIFY HEADERS)
-  list(LENGTH hat_components wanted)
-  list(LENGTH hat_found_components found)
-  if(found EQUAL wanted)
-    add_library(hat_optional INTERFACE)
-    target_sources(hat_optional INTERFACE
-      FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}/include FILES ${optional_headers})
-    target_link_libraries(hat_optional INTERFACE ${hat_found_components})
-    set_target_properties(hat_optional PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
-  endif()
+  set(verified "")
+  foreach(header ${optional_headers})
+    file(STRINGS ${header} named REGEX "^/// .*hat::(${any_component})")
+    string(REGEX MATCHALL "hat::(${any_component})" named "${named}")
+    list(REMOVE_ITEM named ${hat_found_components})
+    if(NOT named)
+      list(APPEND verified ${header})
+    endif()
+  endforeach()
+  add_library(hat_optional INTERFACE)
+  target_sources(hat_optional INTERFACE FILE_SET HEADERS BASE_DIRS ${PROJECT_SOURCE_DIR}/include FILES ${verified})
+  target_link_libraries(hat_optional INTERFACE ${hat_found_components})
+  set_target_properties(hat_optional PROPERTIES VERIFY_INTERFACE_HEADER_SETS ON)
 endif()
 
 option(HAT_INSTALL "Install hat with the project" ${PROJECT_IS_TOP_LEVEL})

@@ -46,18 +46,25 @@ consumer() { # consumer NAME ARGUMENTS...
   # what the user did not ask for: warnings, optimisation, instruction sets, sanitizers
   step "$name.no_flag_leaks" bash -c "! grep -E '\"command\".* -(W|O|m|f)[^ ]*' $name/compile_commands.json"
 }
-consumer find_package "-DCMAKE_PREFIX_PATH=$work/prefix"
+components="json;report;yaml;gzip;sentencepiece"
+if command -v mpicxx >/dev/null; then components="$components;mpi"; else echo "no MPI: the component mpi is left out"; fi
+consumer find_package "-DCMAKE_PREFIX_PATH=$work/prefix" "-DCOMPONENT=$components"
 step find_package.from_the_prefix grep -q "^hat_DIR:PATH=$work/prefix" find_package/CMakeCache.txt
 consumer add_subdirectory "-DHAT_SOURCE_DIR=$source"
 step add_subdirectory.install cmake --install add_subdirectory --prefix "$work/theirs"
 step add_subdirectory.installs_only_theirs [ "$(cd theirs && find . -type f)" = ./bin/consumer ]
 step fetch_content.configure cmake -S "$source/tests/install" -B fetch_content "-DHAT_SOURCE_DIR=$source" -DFETCH=ON
 step fetch_content.builds_only_theirs [ "$(cmake --build fetch_content --target help | grep -c hat_test)" = 0 ]
-refused unknown_component "hat has no component colour; its components are json, yaml" \
+refused unknown_component "hat has no component colour; its components are json, report, yaml" \
   cmake -S "$source/tests/install" -B unknown "-DCMAKE_PREFIX_PATH=$work/prefix" -DCOMPONENT=colour
-refused missing_library "hat's component json needs nlohmann_json, which was not found" \
-  cmake -S "$source/tests/install" -B missing "-DCMAKE_PREFIX_PATH=$work/prefix" \
-  -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON
+for needs in json:nlohmann_json:nlohmann_json report:nlohmann_json:nlohmann_json yaml:yaml-cpp:yaml-cpp gzip:ZLIB:ZLIB \
+  sentencepiece:sentencepiece:PkgConfig mpi:MPI:MPI; do # component:what it needs:by which package
+  IFS=: read -r component library package <<<"$needs"
+  refused "missing.$component" "hat's component $component needs $library, which was not found" \
+    cmake -S "$source/tests/install" -B "missing_$component" "-DCMAKE_PREFIX_PATH=$work/prefix" \
+    "-DCOMPONENT=$component" "-DCMAKE_DISABLE_FIND_PACKAGE_$package=ON"
+  step "vcpkg.feature.$component" grep -q "\"$component\": {" "$source/cmake/vcpkg/vcpkg.json"
+done
 refused missing_library_of_a_part "hat::json_needs_nlohmann_json_which_was_not_found" \
   cmake -S "$source/tests/install" -B missing_part "-DHAT_SOURCE_DIR=$source" \
   -DCMAKE_DISABLE_FIND_PACKAGE_nlohmann_json=ON
@@ -74,6 +81,11 @@ warnings="-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror"
 step compiler.build "$cxx" -std=c++20 $warnings -I "$work/prefix/include" -pthread -o plain \
   "$source/examples/custom_latency/main.cpp" "$source/tests/install/second.cpp"
 step compiler.run ./plain
+# no header defines anything that two translation units may not have: one with all headers, linked with itself
+# (without the MPI header, whose library each system has elsewhere)
+(cd prefix/include && find hat -name '*.hpp' ! -path '*/distributed/*' | sort) | sed 's/.*/#include <&>/' >all.cpp
+step all_headers.compile "$cxx" -std=c++20 $warnings -c -I "$work/prefix/include" -o all.o all.cpp
+step all_headers.twice "$cxx" -r -o twice.o all.o all.o
 if command -v pkg-config >/dev/null; then
   export PKG_CONFIG_PATH=$work/prefix/share/pkgconfig
   step pkg_config.version [ "$(pkg-config --modversion hat)" = "$version" ]

@@ -1,7 +1,7 @@
 #pragma once
 /// \file
 /// The report of a run: plain data, kept as JSON, shown as one self-contained HTML page or as text for a terminal.
-/// Optional: needs nlohmann_json (target hat::json).
+/// Optional: needs nlohmann_json (target hat::report, or hat::json, which is the same).
 
 #include <algorithm>
 #include <array>
