@@ -16,6 +16,7 @@
 #include <hat/io/json.hpp>
 #include <hat/io/reference_config.hpp>
 #include <hat/latency/dataset.hpp>
+#include <hat/latency/device.hpp>
 #include <hat/model/model_file.hpp>
 #include <hat/space/text.hpp>
 #include <set>
@@ -40,6 +41,8 @@ TEST_CASE("run goes from text to a report and usable models, and does nothing tw
     REQUIRE(run.status == 0);
     CHECK(contains(run.err, "what is left, estimated"));
     CHECK(contains(run.err, "found, under a limit of"));
+    CHECK(contains(run.err, "super 1/30 (3 %), loss "));  // plain lines: no terminal
+    for (const char* part : {", ppl ", " tokens/s, ", " s left\n"}) CHECK(contains(run.err, part));
     CHECK(contains(run.out, "SubTransformer found"));
     CHECK(contains(run.out, " In the table's session it takes "));
     CHECK(contains(run.out, " than the limit of "));
@@ -48,6 +51,18 @@ TEST_CASE("run goes from text to a report and usable models, and does nothing tw
     const hat::Json& search = state.at("stages").at("search").at("results");
     CHECK(search.at("predicted_ms").get<double>() <= search.at("limit_ms").get<double>());
     CHECK(state.at("stages").at("evaluate").at("results").at("models").at("winner").contains("quantized"));
+
+    // what the latencies are of stands beside them
+    const auto device = hat::load_json(tiny.dir + "/latency.json").at("device").get<std::string>();
+    for (const char* part : {"cpu=", "isa=", "governor=", "compiler=", "threads=1"}) CHECK(contains(device, part));
+    const auto latencies = hat::LatencyDataset::load(tiny.dir + "/latency.csv");
+    REQUIRE(latencies.rows.size() == 20);
+    for (const auto& row : latencies.rows) {
+        CHECK(row.device == hat::device_id(device));
+        CHECK(row.seed == 1);
+        CHECK((row.encoder_samples.size() >= 2 && row.decoder_samples.size() >= 2));
+        CHECK(row.reference_ms > 0);
+    }
 
     const Outcome again = tiny.hat("run");
     CHECK(again.status == 0);
@@ -365,6 +380,24 @@ TEST_CASE("text that is tokenised already: words are the vocabulary, from the te
     // the search failed, but the models of the earlier one are still there, until they are made again
     for (const char* model : {"/winner/model/model.safetensors", "/baseline/model/model.safetensors"})
         CHECK(std::filesystem::exists(tiny.dir + model));
+}
+
+TEST_CASE("each language may have a vocabulary of its own") {
+    for (const std::string kind : {"bpe", "whitespace"}) {
+        CAPTURE(kind);
+        const TinyRun tiny;
+        const std::string lines =
+            "tokenizer: " + kind + "\nvocab-size: 290\nshare-all-embeddings: False\njoint-vocab: False\nmax-update: 10";
+        REQUIRE(tiny.with(lines, "data").status == 0);
+        REQUIRE(tiny.with(lines, "train").status == 0);
+        const std::string model = tiny.dir + "/super/model", end = kind == "bpe" ? ".spm" : ".dict.txt";
+        CHECK(hat::read_file(model + "/source" + end) != hat::read_file(model + "/target" + end));
+        const Outcome translation =
+            run_hat({"translate", "--model", model, "--input", (tiny.folder / "test.en").string(), "--beam", "1"});
+        INFO(translation.err);
+        CHECK(translation.status == 0);
+        CHECK(std::count(translation.out.begin(), translation.out.end(), '\n') == 20);
+    }
 }
 
 TEST_CASE("stages say what they need, and bad settings name file, line and key") {

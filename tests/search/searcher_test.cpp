@@ -45,6 +45,12 @@ struct Count {
 
 }  // namespace
 
+TEST_CASE("the defaults are the paper's") {
+    const hat::Budget b;
+    CHECK((b.population == 125 && b.parents == 25 && b.mutations == 50 && b.crossovers == 50 && b.iterations == 30));
+    CHECK(hat::SearchDefaults{}.mutation.probability == 0.3);
+}
+
 TEST_CASE("the search finds the true optimum under the limit in most seeds") {
     const hat::Searcher searcher{toy::Policy{}};
     for (const double limit : {3.0, 5.5, 7.0}) {

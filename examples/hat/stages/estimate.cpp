@@ -80,7 +80,8 @@ std::vector<std::pair<std::string, double>> estimate(const Project& project) {
     const double reference = static_cast<double>(meter_options(s).reference_repeats + 1) * slow;
 
     // losses of the validation set
-    const Batches batches(valid.source, valid.target, {.max_tokens = 4096, .too_long = BatchOptions::TooLong::drop});
+    const Batches batches(valid.source, valid.target,
+                          {.max_tokens = validation_tokens, .too_long = BatchOptions::TooLong::drop});
     const Batch batch = batches.batch(batches.in_order(), 0);
     const double part = static_cast<double>(valid.target.tokens.size()) / static_cast<double>(batch.target_tokens());
     const auto validation = [&](const RuntimeArch& arch) {  // by one thread

@@ -38,7 +38,7 @@ Training training(const Project& project, Weights<float> weights, const Training
         BatchOptions{.max_tokens = tokens, .too_long = BatchOptions::TooLong::drop, .seed = project.settings.seed});
     const Batches validation(
         std::move(valid.source), std::move(valid.target),
-        {.max_tokens = std::max<std::size_t>(tokens, 4096), .too_long = BatchOptions::TooLong::drop});
+        {.max_tokens = std::max(tokens, validation_tokens), .too_long = BatchOptions::TooLong::drop});
     return {std::move(weights), make_task(batch_source(batches), batches_in_order(validation)), recipe,
             batches->dropped().size()};
 }

@@ -10,6 +10,7 @@
 #include <fstream>
 #include <hat/core/rng.hpp>
 #include <hat/version.hpp>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <thread>

@@ -3,6 +3,7 @@
 /// Latencies that are known: a table from networks to numbers.
 
 #include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <hat/core/error.hpp>
 #include <hat/latency/dataset.hpp>

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <hat/core/error.hpp>
 #include <hat/core/tokens.hpp>
 #include <hat/model/elastic.hpp>
 #include <hat/model/weights.hpp>

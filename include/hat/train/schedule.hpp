@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <hat/core/error.hpp>
+#include <numbers>
 #include <string>
 #include <variant>
 
@@ -59,7 +60,7 @@ struct CosineSchedule {
             t = c - (1 - std::pow(period_factor, index)) / (1 - period_factor) * first;
         }
         const double scale = std::pow(shrink, index), low = min_lr * scale, high = max_lr * scale;
-        return low + 0.5 * (high - low) * (1 + std::cos(3.14159265358979323846 * t / length));
+        return low + 0.5 * (high - low) * (1 + std::cos(std::numbers::pi * t / length));
     }
     friend bool operator==(const CosineSchedule&, const CosineSchedule&) = default;  ///< memberwise
 };
