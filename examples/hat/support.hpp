@@ -8,6 +8,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <charconv>
 #include <chrono>
 #include <cmath>
@@ -32,12 +33,17 @@ inline constexpr int exit_error = 1, exit_usage = 2, exit_interrupted = 130;
 inline std::atomic<bool> stop_requested{false};
 static_assert(std::atomic<bool>::is_always_lock_free);
 
+/// To standard error, by what a signal's handler may call.
+inline void write_in_handler(std::string_view text) {
+    const int before = errno;
+    [[maybe_unused]] const auto written = ::write(STDERR_FILENO, text.data(), text.size());
+    errno = before;
+}
+
 /// SIGINT and SIGTERM end the program at once, but not before it has said how to go on.
 inline void end_on_signals() {
     const auto handler = [](int signal) {
-        constexpr std::string_view text =
-            "\nhat: interrupted: the same command goes on after the last finished stage\n";
-        [[maybe_unused]] const auto written = ::write(STDERR_FILENO, text.data(), text.size());
+        write_in_handler("\nhat: interrupted: the same command goes on after the last finished stage\n");
         std::signal(signal, SIG_DFL);
         std::raise(signal);
     };
@@ -49,6 +55,7 @@ inline void end_on_signals() {
 inline void save_on_signals() {
     const auto handler = [](int signal) {
         stop_requested.store(true);
+        write_in_handler("\nhat: stopping after this step, which is saved; a second Ctrl-C ends at once\n");
         std::signal(signal, SIG_DFL);
     };
     std::signal(SIGINT, handler);

@@ -332,6 +332,7 @@ TEST_CASE("on a terminal there is one bar, and Ctrl-C stops a training that goes
     const Outcome stopped = on_terminal(true), resumed = on_terminal(false);
     INFO(stopped.out << resumed.out);
     CHECK(stopped.status == 130);
+    CHECK(contains(stopped.out, "\nhat: stopping after this step, which is saved; a second Ctrl-C ends at once\r\n"));
     CHECK(contains(stopped.out, "hat: interrupted: super stopped after update "));
     CHECK(contains(stopped.out, "; the same command goes on from there\r\n"));
     CHECK(resumed.status == 0);

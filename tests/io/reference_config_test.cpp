@@ -291,6 +291,8 @@ TEST_CASE("a training recipe is read, with the reference's defaults") {
 }
 
 TEST_CASE("training values that cannot be are refused") {
+    fails([] { return hat::reference_recipe(parse("lr-scheduler: cosine\nadam-eps: 0\n")); },
+          "a.yml:2: key 'adam-eps' is '0', expected a positive number");
     const auto train = [](const std::string& key, const std::string& line) {
         return hat::reference_recipe(parse(with(training_text, key, line)));
     };

@@ -385,7 +385,8 @@ inline TrainingRecipe reference_recipe(const YamlConfig& config) {
     const auto number = [&](const std::string& key, double least, double otherwise) {
         return reference_detail::at_least<double>(config, key, least, otherwise);
     };
-    r.adam_eps = number("adam-eps", 0, r.adam_eps);
+    r.adam_eps = config.get_or<double>("adam-eps", r.adam_eps);
+    if (r.adam_eps <= 0) throw config.problem("adam-eps", "a positive number");
     r.weight_decay = number("weight-decay", 0, r.weight_decay);
     r.clip_norm = number("clip-norm", 0, r.clip_norm);
     r.dropout = reference_detail::rate(config, "dropout", r.dropout);

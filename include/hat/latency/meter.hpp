@@ -69,7 +69,7 @@ struct Measurement {
     /// Means of encoder and decoder together.
     Milliseconds total() const { return encoder.mean + decoder.mean; }
 
-    /// A dataset row with everything but the network's features and name.
+    /// A dataset row of what was measured; the network's features and name, seed and device are the caller's to add.
     LatencyRow row() const {
         LatencyRow r;
         r.encoder_ms = encoder.mean.count();

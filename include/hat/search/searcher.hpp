@@ -159,9 +159,9 @@ public:
     /// The policy it was made from.
     const Policy& policy() const { return policy_; }
 
-    /// The whole search. Throws infeasible if no network of the space is under the limit, not_finite if a policy
-    /// answers NaN or an infinity, invalid_value for an impossible budget or a latency below zero (of a predictor that
-    /// extrapolates: below any limit, it would win).
+    /// The whole search. Throws infeasible if neither random draws nor descent find a network under the limit,
+    /// not_finite if a policy answers NaN or an infinity, invalid_value for an impossible budget or a latency below
+    /// zero (of a predictor that extrapolates: below any limit, it would win).
     Found run(const Budget& budget, std::uint64_t seed) const {
         State state = start(budget, seed);
         while (!finished(state)) step(state);
