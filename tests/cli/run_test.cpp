@@ -113,7 +113,9 @@ TEST_CASE("run goes from text to a report and usable models, and does nothing tw
     CHECK(remade.status == 0);
     CHECK(contains(remade.err, "== data:"));
     CHECK(contains(remade.err, "== report:"));
-    CHECK(tiny.hat("run", {"--from", "everything"}).status == 1);
+    const Outcome unknown = tiny.hat("run", {"--from", "everything"});
+    CHECK(unknown.status == 1);
+    CHECK(contains(unknown.err, "there is no stage 'everything', expected one of data, super, measure, "));
 
     // a damaged state names file and key
     hat::Json damaged = hat::load_json(tiny.dir + "/state.json");
@@ -416,7 +418,8 @@ TEST_CASE("stages say what they need, and bad settings name file, line and key")
         CHECK(run.status == 1);
         CHECK(contains(run.err, message));
     };
-    refused("colour: 3", "extra.yml:1: unknown key 'colour', expected one of those listed in docs/configuration.md");
+    refused("colour: 3",
+            "extra.yml:1: unknown key 'colour', expected one of the keys that docs/configuration.md lists");
     refused("lenpen: -1", "extra.yml:1: key 'lenpen' is '-1', expected a number from 0 to 10");
     refused("lenpen: nan", "extra.yml:1: key 'lenpen' is 'nan', expected a finite number");
     refused("evo-itr: 3", "extra.yml:1: unknown key 'evo-itr', did you mean 'evo-iter'?");

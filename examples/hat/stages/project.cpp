@@ -193,7 +193,9 @@ const std::vector<Stage>& stages() {
 const Stage& find_stage(const std::string& name) {
     for (const Stage& stage : stages())
         if (stage.name == name) return stage;
-    throw invalid_value("there is no stage '" + name + "'");
+    std::string names;
+    for (const Stage& stage : stages()) names += (names.empty() ? "" : ", ") + stage.name;
+    throw invalid_value("there is no stage '" + name + "', expected one of " + names);
 }
 
 Json stage_identity(const Settings& s, const std::string& stage) {

@@ -275,7 +275,7 @@ Settings read_settings(const std::vector<std::string>& names, const std::string&
     if (s.length_penalty < 0 || s.length_penalty > 10) throw config.problem("lenpen", "a number from 0 to 10");
     s.bits = count(config, "bits", s.bits, 2, 8);
 
-    s.skipped = check_reference_keys(config);
+    s.skipped = check_reference_keys(config, "one of the keys that docs/configuration.md lists");
     const auto more = keys_without_effect(config, s);
     s.skipped.insert(s.skipped.end(), more.begin(), more.end());
 

@@ -154,12 +154,13 @@ inline constexpr std::array reference_skipped_keys = std::to_array<std::string_v
     "latsilent",
 });
 
-/// Throws bad_config for a key that is neither the reference's nor was asked for, naming the closest one. Returns the
-/// keys that are skipped, in file order, for the one notice a program prints.
-inline std::vector<std::string> check_reference_keys(const YamlConfig& config) {
+/// Throws bad_config for a key that is neither the reference's nor was asked for, naming the closest one, or what
+/// was `expected`. Returns the keys that are skipped, in file order, for the one notice a program prints.
+inline std::vector<std::string> check_reference_keys(
+    const YamlConfig& config, std::string_view expected = "a key of the reference (docs/configuration.md lists them)") {
     std::vector<std::string_view> known(reference_keys.begin(), reference_keys.end());
     known.insert(known.end(), reference_skipped_keys.begin(), reference_skipped_keys.end());
-    config.reject_unknown(known, "docs/configuration.md");
+    config.reject_unknown(known, expected);
     std::vector<std::string> skipped;
     for (const auto& key : config.keys())
         if (std::find(reference_skipped_keys.begin(), reference_skipped_keys.end(), key) !=

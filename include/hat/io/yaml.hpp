@@ -146,8 +146,8 @@ public:
     }
 
     /// Throws bad_config unless every key was asked for or is in `also_known`; names the closest known key, or, if
-    /// none is close, where all are listed, if that is given.
-    void reject_unknown(std::span<const std::string_view> also_known = {}, std::string_view listed_in = "") const {
+    /// none is close, what was `expected`.
+    void reject_unknown(std::span<const std::string_view> also_known = {}, std::string_view expected = "") const {
         std::vector<std::string> known(asked_.begin(), asked_.end());
         known.insert(known.end(), also_known.begin(), also_known.end());
         for (const auto& n : root_.items) {
@@ -156,8 +156,8 @@ public:
             std::string hint;
             if (!match.empty())
                 hint = ", did you mean '" + prefix_ + match + "'?";
-            else if (!listed_in.empty())
-                hint = ", expected one of those listed in " + std::string(listed_in);
+            else if (!expected.empty())
+                hint = ", expected " + std::string(expected);
             throw bad_config(where(n) + ": unknown key '" + prefix_ + excerpt(n.key) + "'" + hint);
         }
     }
