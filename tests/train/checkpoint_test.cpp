@@ -157,6 +157,17 @@ TEST_CASE("a lost latest.json is said, a first checkpoint that was not finished 
     hat::write_file_atomically(pointer, good);
     CHECK(checkpoints.exists());
 
+    Training third(3, 30);
+    third.state.best = 1.5;
+    third.state.best_update = 30;
+    third.save(checkpoints, true);
+    CHECK(Training().load(checkpoints).update == 30);
+    std::filesystem::remove(folder / "run/best.json");
+    CHECK(Training().load_error(checkpoints) ==
+          (folder / "run/best.json").string() +
+              ": is missing: put it back (it is {\"folder\": \"update_00000030\"}), " + "or remove " +
+              (folder / "run").string() + " to start over");
+
     // a first checkpoint that fails, or is killed, on its way
     const hat::CheckpointFolder first(folder / "first");
     std::filesystem::create_directories(folder / "first/update_00000010/weights.safetensors/x");

@@ -226,8 +226,9 @@ public:
         return folder;
     }
 
-    /// Reads the newest checkpoint. Throws bad_file when a file is missing, truncated, corrupt or of another update,
-    /// or when the checkpoint has another identity (e.g. another space); weights and optimiser are then unchanged.
+    /// Reads the newest checkpoint. Throws bad_file when a file (`best.json`, too) is missing, truncated, corrupt or of
+    /// another update, or when the checkpoint has another identity (e.g. another space); weights and optimiser are then
+    /// unchanged.
     TrainingState load(Weights<float>& weights, Adam<float>& adam, const Json& identity) const {
         const auto folder = latest();
         const Json json = load_json(folder / "state.json");
@@ -242,6 +243,10 @@ public:
                 throw bad_file(found.file(), "this is a checkpoint of another " + item.key() + ": " + text);
         }
         TrainingState state = detail::state_from_json(view["state"]);
+        if (state.best && !has_best())
+            throw bad_file((path_ / "best.json").string(), "is missing: put it back (it is {\"folder\": \"" +
+                                                               name_of(state.best_update, CheckpointKind::planned) +
+                                                               "\"}), or remove " + path_.string() + " to start over");
         Model model = load_model(weights_file(folder));
         if (model.weights.config() != weights.config())
             throw bad_file(weights_file(folder).string(),
