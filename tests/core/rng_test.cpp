@@ -49,3 +49,13 @@ TEST_CASE("shuffle() is a permutation that depends on the seed alone") {
     for (bool s : seen) CHECK(s);
     CHECK(a[0] + a[1] * 50 != 50);
 }
+
+TEST_CASE("numbers below a bound of any unsigned type are the same, of that type") {
+    hat::Rng wide(7), narrow(7), small(7);
+    for (int i = 0; i < 1000; ++i) {
+        const std::uint64_t expected = wide.below(std::uint64_t{200});
+        const std::uint32_t of_32_bits = narrow.below(std::uint32_t{200});
+        const std::uint8_t of_8_bits = small.below(std::uint8_t{200});
+        CHECK((of_32_bits == expected && of_8_bits == expected));
+    }
+}

@@ -2,7 +2,7 @@
 # Builds and runs small programs that use all of hat with each compiler that is there, in both standards, for several
 # instruction sets and without RTTI, with all warnings on hat's headers as ordinary ones.
 # Usage: tests/install/compilers.sh WORK_FOLDER [INCLUDE_ROOT] (a folder with other versions of xtensor/, xsimd/, xtl/)
-# COMPILERS chooses the compilers (default: g++ clang++-14 clang++-16 aarch64-linux-gnu-g++; the last runs under qemu),
+# COMPILERS chooses the compilers (default: g++ clang++-14 clang++-16, and those for 64- and 32-bit ARM under qemu),
 # OPTIMISE the level (default -O2; -O0 is too low for g++ with AVX-512, whose intrinsics are macros there).
 set -eu
 source=$(cd "$(dirname "$0")/../.." && pwd)
@@ -29,7 +29,7 @@ check() { # check COMPILER FLAGS RUNNER: one program of two translation units, o
   fi
 }
 
-for cxx in ${COMPILERS:-g++ clang++-14 clang++-16 aarch64-linux-gnu-g++}; do
+for cxx in ${COMPILERS:-g++ clang++-14 clang++-16 aarch64-linux-gnu-g++ arm-linux-gnueabihf-g++}; do
   if ! command -v "$cxx" >/dev/null; then
     echo "absent $cxx"
     continue
@@ -38,6 +38,9 @@ for cxx in ${COMPILERS:-g++ clang++-14 clang++-16 aarch64-linux-gnu-g++}; do
     aarch64-*)
       check "$cxx" "-std=c++20 $optimise -static" qemu-aarch64-static
       check "$cxx" "-std=c++2b $optimise -static -fno-rtti -mcpu=cortex-a72" qemu-aarch64-static
+      ;;
+    arm-*)
+      check "$cxx" "-std=c++20 $optimise -static -march=armv7-a+neon-vfpv4 -mfpu=neon-vfpv4 -Wno-psabi" qemu-arm-static
       ;;
     *)
       native=-march=native

@@ -3,6 +3,7 @@
 /// Small seeded random numbers that are equal on every platform, standard library and number of threads.
 
 #include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -35,6 +36,11 @@ public:
         const std::uint64_t limit = (0 - n) % n;  // 2^64 mod n: reject the short tail
         for (;;)
             if (const std::uint64_t x = next(); x >= limit) return x % n;
+    }
+    /// The same for other types, such as std::size_t where it has 32 bits.
+    template <std::unsigned_integral U>
+    constexpr U below(U n) {
+        return static_cast<U>(below(std::uint64_t{n}));
     }
     /// Uniform in [0, 1), 53 bits.
     constexpr double uniform() { return static_cast<double>(next() >> 11) * 0x1.0p-53; }

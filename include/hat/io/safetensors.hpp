@@ -168,10 +168,10 @@ public:
         if (length > file_.size() - sizeof length)
             fail("truncated: the header has " + std::to_string(length) + " bytes, but only " +
                  std::to_string(file_.size() - sizeof length) + " follow");
-        std::string text(length, ' ');
+        std::string text(static_cast<std::size_t>(length), ' ');
         file_.read_at(sizeof length, text);
         const Json header = parse_json(text, path_ + " (header)");
-        data_ = sizeof length + length;
+        data_ = sizeof length + text.size();
         read_header(JsonView(header, path_));
         check_offsets();
         if (const auto at = text.find(detail::crc_key); at != std::string::npos)

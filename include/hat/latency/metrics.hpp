@@ -107,8 +107,8 @@ inline double kendall_tau(std::span<const double> a, std::span<const double> b) 
     std::sort(order.begin(), order.end(),
               [&](std::size_t i, std::size_t j) { return a[i] < a[j] || (a[i] == a[j] && b[i] < b[j]); });
     const auto tied = [n](auto&& equal) {  // pairs of equal neighbours in a sorted sequence
-        std::uint64_t pairs = 0;
-        for (std::uint64_t i = 1, run = 1; i <= n; ++i) {
+        std::uint64_t pairs = 0, run = 1;
+        for (std::size_t i = 1; i <= n; ++i) {
             if (i < n && equal(i - 1, i)) {
                 ++run;
             } else {

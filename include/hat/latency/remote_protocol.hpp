@@ -149,9 +149,12 @@ struct RemoteModel {
     /// Reads such a request. Throws invalid_value for a key that is missing or out of range.
     static RemoteModel parse(const RemoteMessage& m) {
         RemoteModel out;
+        const auto size = [&](const char* key, std::uint64_t low, std::uint64_t high) {
+            return static_cast<std::size_t>(m.number(key, low, high));
+        };
         out.shape = m.arch();
-        out.source_vocab = m.number("source_vocab", 4, 1 << 24);
-        out.target_vocab = m.number("target_vocab", 4, 1 << 24);
+        out.source_vocab = size("source_vocab", 4, 1 << 24);
+        out.target_vocab = size("target_vocab", 4, 1 << 24);
         const std::string& name = m.get("sharing");
         std::size_t kind = 0;
         while (kind < 3 && name != sharing_names[kind]) ++kind;
@@ -161,11 +164,11 @@ struct RemoteModel {
         out.encoder_pre_norm = m.number("encoder_pre_norm", 0, 1) != 0;
         out.decoder_pre_norm = m.number("decoder_pre_norm", 0, 1) != 0;
         out.decoder_final_norm = m.number("decoder_final_norm", 0, 1) != 0;
-        out.source_length = m.number("source_length", 1, 1 << 12);
-        out.target_length = m.number("target_length", 1, 1 << 12);
-        out.beam = m.number("beam", 1, 1000);
-        out.batch = m.number("batch", 1, 1000);
-        out.threads = m.number("threads", 0, 1024);
+        out.source_length = size("source_length", 1, 1 << 12);
+        out.target_length = size("target_length", 1, 1 << 12);
+        out.beam = size("beam", 1, 1000);
+        out.batch = size("batch", 1, 1000);
+        out.threads = size("threads", 0, 1024);
         return out;
     }
 
@@ -182,11 +185,14 @@ inline RemoteMessage time_request(std::uint64_t id, const RunCount& count, const
 }
 /// Reads the counts of such a request. Throws invalid_value.
 inline RunCount parse_run_count(const RemoteMessage& m) {
+    const auto size = [&](const char* key, std::uint64_t low, std::uint64_t high) {
+        return static_cast<std::size_t>(m.number(key, low, high));
+    };
     RunCount count;
-    count.warmup = m.number("warmup", 0, 1'000'000);
-    count.repeats = m.number("repeats", 1, 1'000'000);
+    count.warmup = size("warmup", 0, 1'000'000);
+    count.repeats = size("repeats", 1, 1'000'000);
     count.min_time = Milliseconds(static_cast<double>(m.number("min_ns", 0, 3'600'000'000'000)) / 1e6);
-    count.max_repeats = m.number("max_repeats", 1, 1'000'000);
+    count.max_repeats = size("max_repeats", 1, 1'000'000);
     return count;
 }
 

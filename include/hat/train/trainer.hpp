@@ -328,14 +328,15 @@ private:
         try {
             for (std::size_t micro = 0; micro < options_.update_freq && state_.batch < batches;
                  ++micro, ++state_.batch) {
-                const auto sums = model_.loss_and_gradient(progress.arch, task_.batches.batch(state_.batch),
-                                                           {.label_smoothing = options_.label_smoothing,
-                                                            .dropout = options_.dropout,
-                                                            .attention_dropout = options_.attention_dropout,
-                                                            .activation_dropout = options_.activation_dropout,
-                                                            .seed = derive_seed(seed, micro),
-                                                            .precision = options_.precision},
-                                                           gradient_);
+                const auto sums =
+                    model_.loss_and_gradient(progress.arch, task_.batches.batch(static_cast<std::size_t>(state_.batch)),
+                                             {.label_smoothing = options_.label_smoothing,
+                                              .dropout = options_.dropout,
+                                              .attention_dropout = options_.attention_dropout,
+                                              .activation_dropout = options_.activation_dropout,
+                                              .seed = derive_seed(seed, micro),
+                                              .precision = options_.precision},
+                                             gradient_);
                 loss += sums.loss;
                 nll += sums.nll;
                 tokens_ += sums.tokens;

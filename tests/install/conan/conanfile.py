@@ -16,8 +16,10 @@ class HatTestConan(ConanFile):
         cmake_layout(self)
 
     def build(self):
+        options = self.dependencies[self.tested_reference_str.split("/")[0]].options
+        components = [name for name in ("json", "yaml", "gzip") if options.get_safe(name)]
         cmake = CMake(self)
-        cmake.configure(build_script_folder="..")
+        cmake.configure(build_script_folder="..", variables={"COMPONENT": ";".join(components)})
         cmake.build()
 
     def test(self):
