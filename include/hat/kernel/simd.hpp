@@ -1,7 +1,8 @@
 #pragma once
 /// \file
 /// The only file that includes xsimd. It absorbs what differs between 8.1 and 14 (hadd became reduce_add in 9; fma, NaN
-/// in max, interleaving: see there), uses nothing else that changed, and lends intrinsics a portable twin.
+/// in max, interleaving: see there), uses nothing else that changed, and lends intrinsics a portable twin. On 32-bit
+/// ARM there are vectors of float but not of double.
 
 #include <bit>
 #include <concepts>
@@ -677,7 +678,11 @@ inline Bf16Pairs load(const Bf16Pair* p) {
 /// The same pair in every lane.
 inline Bf16Pairs splat(Bf16Pair p) {
 #if defined(HAT_BF16_512)
-    return _mm512_set1_epi32(std::bit_cast<std::int32_t>(p.bits));
+    __m512i all = _mm512_set1_epi32(std::bit_cast<std::int32_t>(p.bits));
+#if defined(__clang__) && __clang_major__ > 14 && __clang_major__ < 19
+    asm("" : "+v"(all));  // clang 16 crashes when it sees that an operand in bfloat16 is a broadcast
+#endif
+    return all;
 #else
     return {Vec<float>(first_of(p)), Vec<float>(second_of(p))};
 #endif
