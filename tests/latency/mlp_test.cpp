@@ -133,6 +133,11 @@ TEST_CASE("training stops early and keeps the best weights on the validation row
     hat::Mlp stopped(o);
     stopped.fit(noise.x, noise.y, held.x, held.y);
     CHECK(stopped.steps() < 1000);
+    auto to_the_best = o;  // what followed it was given up
+    to_the_best.steps = stopped.steps() - o.patience * o.check_every;
+    hat::Mlp best(to_the_best);
+    best.fit(noise.x, noise.y, {}, {});
+    CHECK(best.layers() == stopped.layers());
     hat::Mlp whole(o);
     whole.fit(noise.x, noise.y, {}, {});
     CHECK(whole.steps() == 4000);

@@ -31,6 +31,9 @@ TEST_CASE("Characters are code points, white space does not count, missing order
     CHECK(stats[2] == 4);
     CHECK(stats[5] == 2);
     CHECK(hat::Chrf{}.score(stats) == doctest::Approx(26.0));
+    // a reference too short for an order counts there on neither side: P = (10/15 + 8/13 + 6/11 + 1 + 1 + 1) / 6, R = 1
+    CHECK(hat::Chrf{}.segment("abcdefgh", "abc")[9] == 0);
+    CHECK(hat::corpus_chrf(Lines{"abcdefgh", "abcdefg"}, Lines{"abc", "abcdefg"}) == doctest::Approx(95.367471));
     CHECK(hat::corpus_chrf(Lines{"a b c"}, Lines{"abc"}) == doctest::Approx(100.0));
     CHECK(hat::corpus_chrf(Lines{"ab"}, Lines{"ab"}) == doctest::Approx(100.0));
     CHECK(hat::corpus_chrf(Lines{"AB"}, Lines{"ab"}) == 0.0);
