@@ -10,6 +10,9 @@
 #include <string>
 
 #include "search/toy.hpp"
+#include "support/files.hpp"
+
+using hat_test::contains;
 
 namespace {
 
@@ -68,7 +71,6 @@ std::string message(const F& f) {
     }
     return "no exception";
 }
-bool contains(const std::string& text, const char* part) { return text.find(part) != std::string::npos; }
 
 }  // namespace
 
