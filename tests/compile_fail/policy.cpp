@@ -49,6 +49,9 @@ struct MyCrossover {
 struct MySpace : toy::ArraySpace {
 #if CASE == 7  // decodes to something else
     Other decode(const Gene&) const { return {}; }
+#elif CASE == 12  // an architecture type of one's own without arch_key()
+    using Arch = Other;
+    Other decode(const Gene&) const { return {}; }
 #endif
 };
 
@@ -78,6 +81,6 @@ struct Policy {
 };
 
 int main() {
-    const hat::Searcher<Policy> searcher{Policy{}};
+    const hat::Searcher searcher{Policy{}};  // as users write it
     return static_cast<int>(searcher.run({.latency = hat::Milliseconds(3)}, 1).loss);
 }

@@ -16,6 +16,14 @@
 #include "support/files.hpp"
 #include "support/shared.hpp"
 
+namespace theirs {
+struct Filter {  // nothing that translates
+    int taps;
+    bool recursive;
+};
+hat::ArchKey arch_key(const Filter& f) { return {f.taps, f.recursive}; }
+}  // namespace theirs
+
 namespace {
 const std::string header =
     "encoder_embed_dim,encoder_layer_num,encoder_ffn_embed_dim_avg,encoder_self_attention_heads_avg,decoder_embed_dim,"
@@ -221,6 +229,10 @@ TEST_CASE("a table knows what it was told, and a trained line predicts latencies
                          hat::invalid_value);
     hat::Table<> own;
     CHECK_THROWS_AS(own.set(known, hat::Milliseconds(NAN)), hat::invalid_value);
+    hat::Table<theirs::Filter> filters;  // networks of a type that hat does not know
+    filters.set({3, true}, hat::Milliseconds(1.5));
+    CHECK(filters({3, true}).count() == 1.5);
+    CHECK_THROWS_WITH_AS(filters({5, true}), "hat::Table: no latency is known of [5 1]", hat::invalid_value);
 
     hat::PredictedLatency<hat::Ridge, hat::MeanFeatures> predicted{.unit = hat::Milliseconds(10)};
     predicted.regressor.fit(data.inputs(predicted.features, rows), data.targets(rows, predicted.unit));

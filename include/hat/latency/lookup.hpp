@@ -30,7 +30,7 @@ public:
     /// Throws invalid_value if the latency is not finite.
     void set(const A& arch, Milliseconds latency) {
         if (!std::isfinite(latency.count()))
-            throw invalid_value("hat::Table: the latency of " + to_text(arch) + " is not finite");
+            throw invalid_value("hat::Table: the latency of " + detail::describe_network(arch) + " is not finite");
         known_[arch_key(arch)] = latency;
     }
     /// Networks in the table.
@@ -41,7 +41,8 @@ public:
     /// Throws invalid_value, naming the network, if it is not in the table.
     Milliseconds operator()(const A& arch) const {
         const auto found = known_.find(arch_key(arch));
-        if (found == known_.end()) throw invalid_value("hat::Table: no latency is known of " + to_text(arch));
+        if (found == known_.end())
+            throw invalid_value("hat::Table: no latency is known of " + detail::describe_network(arch));
         return found->second;
     }
 

@@ -19,17 +19,6 @@
 namespace hat {
 
 namespace detail {
-/// A network as text, for messages: its to_text() if there is one, else the numbers of its key.
-template <class A>
-std::string describe_network(const A& arch) {
-    if constexpr (requires { std::string(to_text(arch)); }) {
-        return std::string(to_text(arch));
-    } else {
-        std::string text;
-        for (const int v : arch_key(arch)) text.append(text.empty() ? "[" : " ").append(std::to_string(v));
-        return text + "]";
-    }
-}
 inline double count_of(double value) { return value; }
 inline double count_of(Milliseconds value) { return value.count(); }
 }  // namespace detail

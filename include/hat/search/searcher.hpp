@@ -461,4 +461,21 @@ private:
     Policy policy_;
 };
 
+namespace detail {
+// clang passes over a guide whose class refuses the policy without saying why; an assertion says it
+template <class Policy>
+struct Checked {
+    static_assert(SearchPolicy<Policy>, "hat::Searcher: the policy is no hat::SearchPolicy; the next lines say why");
+    using type = Policy;
+};
+template <class Policy>
+struct Checked<Searcher<Policy>> {  // a copy
+    using type = Policy;
+};
+}  // namespace detail
+
+/// hat::Searcher{policy}: the compiler says what the policy lacks.
+template <class Policy>
+Searcher(Policy) -> Searcher<typename detail::Checked<Policy>::type>;
+
 }  // namespace hat

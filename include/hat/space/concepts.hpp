@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <hat/core/executor.hpp>
 #include <hat/core/rng.hpp>
+#include <hat/space/arch_key.hpp>
 #include <span>
 
 namespace hat {
@@ -14,11 +15,13 @@ namespace hat {
 /// Latencies carry their unit: no confusion of seconds and milliseconds.
 using Milliseconds = std::chrono::duration<double, std::milli>;
 
-/// A design space: a gene is a row of choice indices, an Arch the network they mean (canonical).
+/// A design space: a gene is a row of choice indices, an Arch the network they mean (canonical). An Arch type of one's
+/// own has an arch_key() in its namespace.
 template <class S>
 concept SearchSpace = requires(const S& space, const typename S::Gene& gene) {
     { space.decode(gene) } -> std::same_as<typename S::Arch>;
     { space.cardinality() } -> std::convertible_to<typename S::Gene>;  // choices per gene
+    { arch_key(space.decode(gene)) } -> std::convertible_to<ArchKey>;  // equal keys are one network
 };
 
 /// Predicted or measured latency; asked from one thread only, so a measurement is undisturbed.

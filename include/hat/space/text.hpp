@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <hat/core/error.hpp>
 #include <hat/space/arch.hpp>
+#include <hat/space/arch_key.hpp>
 #include <hat/space/reflect.hpp>
 #include <map>
 #include <string>
@@ -32,6 +33,20 @@ std::string to_text(const Arch<E, D>& arch) {
     });
     return out;
 }
+
+namespace detail {
+/// A network as text, for messages: its to_text() if there is one, else the numbers of its key.
+template <class A>
+std::string describe_network(const A& arch) {
+    if constexpr (requires { std::string(to_text(arch)); }) {
+        return std::string(to_text(arch));
+    } else {
+        std::string text;
+        for (const int v : arch_key(arch)) text.append(text.empty() ? "[" : " ").append(std::to_string(v));
+        return text + "]";
+    }
+}
+}  // namespace detail
 
 /// Reads what to_text() wrote, fields in any order. Throws invalid_value naming the field that is missing, unknown,
 /// given twice, of the wrong length or no positive number.
