@@ -2,6 +2,9 @@
 /// \file
 /// Everything but the optional headers, which need more than the core's libraries and say so in their first lines.
 
+#if __cplusplus < 202002L
+#error "hat needs C++20: compile with -std=c++20 or later"
+#else
 #include <hat/version.hpp>
 
 #include <hat/core/arena.hpp>
@@ -112,3 +115,4 @@
 #include <hat/io/csv.hpp>
 #include <hat/io/line_process.hpp>
 #include <hat/io/units.hpp>
+#endif

@@ -81,6 +81,8 @@ warnings="-Wall -Wextra -Wpedantic -Wshadow -Wconversion -Werror"
 step compiler.build "$cxx" -std=c++20 $warnings -I "$work/prefix/include" -pthread -o plain \
   "$source/examples/custom_latency/main.cpp"
 step compiler.run ./plain
+refused compiler.older_standard "hat needs C++20" "$cxx" -std=c++17 -fsyntax-only -I "$work/prefix/include" \
+  "$source/examples/custom_latency/main.cpp"
 # no header defines anything that two translation units may not have: one with all headers, linked with itself
 # (without the MPI header, whose library each system has elsewhere)
 (cd prefix/include && find hat -name '*.hpp' ! -path '*/distributed/*' | sort) | sed 's/.*/#include <&>/' >all.cpp

@@ -1,6 +1,7 @@
 #pragma once
 /// \file
-/// The fields of an architecture by name, declared once for printing, parsing, files and headers.
+/// The fields of an architecture by name, declared once for printing, parsing, files and headers. With model/static.hpp
+/// the only file that includes Boost.Hana; neither has a version of it to work around, from 1.74 on.
 
 #include <boost/hana/for_each.hpp>
 #include <boost/hana/tuple.hpp>
