@@ -93,9 +93,11 @@
 
 #include <hat/deploy/agent.hpp>
 
+#include <hat/quant/bit_allocation.hpp>
 #include <hat/quant/kmeans.hpp>
 #include <hat/quant/quantized.hpp>
 #include <hat/quant/store.hpp>
+#include <hat/quant/tied_weights.hpp>
 
 #include <hat/deploy/any_model.hpp>
 #include <hat/deploy/deployed_tokenizer.hpp>

@@ -32,6 +32,36 @@ std::string words(std::size_t n) {
     return out;
 }
 
+/// Runs the whole pipeline with more configuration lines and sends it a signal as soon as it has printed `text`.
+Outcome signalled_run(const TinyRun& tiny, const std::string& lines, const std::string& text, int signal) {
+    int ends[2];
+    REQUIRE(::pipe(ends) == 0);
+    const std::string extra = (tiny.folder / "extra.yml").string();
+    hat::write_file_atomically(extra, lines + "\n");
+    const ::pid_t child = ::fork();
+    if (child == 0) {
+        ::dup2(ends[1], STDERR_FILENO);
+        for (const int end : ends) ::close(end);
+        ::execl(HAT_PROGRAM, HAT_PROGRAM, "run", "--config", tiny.config.c_str(), "--config", extra.c_str(), "--dir",
+                tiny.dir.c_str(), "--threads", "1", nullptr);
+        ::_exit(99);
+    }
+    REQUIRE(child > 0);
+    ::close(ends[1]);
+    Outcome outcome;
+    char bytes[4096];
+    bool sent = false;
+    for (::ssize_t n = 0; (n = ::read(ends[0], bytes, sizeof bytes)) > 0;) {
+        outcome.err.append(bytes, static_cast<std::size_t>(n));
+        if (!sent && contains(outcome.err, text)) sent = ::kill(child, signal) == 0;
+    }
+    ::close(ends[0]);
+    int status = 0;
+    REQUIRE(::waitpid(child, &status, 0) == child);
+    outcome.status = WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+    return outcome;
+}
+
 }  // namespace
 
 TEST_CASE("run goes from text to a report and usable models, and does nothing twice") {
@@ -357,6 +387,52 @@ TEST_CASE("on a terminal there is one bar, and Ctrl-C stops a training that goes
     REQUIRE(whole.with(lines, "train").status == 0);
     CHECK(hat::read_file(tiny.dir + "/super/model/model.safetensors") ==
           hat::read_file(whole.dir + "/super/model/model.safetensors"));
+}
+
+TEST_CASE("a quantization that was stopped and killed while codebooks were trained ends with the same files") {
+    const TinyRun tiny;
+    const std::string lines = "bit-allocation: measured\ntune-updates: 400\ntune-lr: 0.001";
+    const Outcome whole = tiny.with(lines, "run");
+    INFO(whole.err);
+    REQUIRE(whole.status == 0);
+    const auto left = [&] {
+        std::vector<std::string> files;
+        for (const char* model : {"/winner", "/baseline"}) {
+            files.push_back(hat::read_file(tiny.dir + model + "/quantized/model.hatq"));
+            CHECK(!std::filesystem::exists(tiny.dir + model + "/quantized/tuning"));
+        }
+        const hat::Json state = hat::load_json(tiny.dir + "/state.json");
+        files.push_back(state.at("stages").at("quantize").at("results").dump());
+        return files;
+    };
+    const auto expected = left();
+    const hat::Json results = hat::parse_json(expected.back(), "results");
+    for (const char* model : {"winner", "baseline"}) {
+        const hat::Json& steps = results.at(model).at("steps");
+        REQUIRE(steps.size() == 4);
+        CHECK(contains(steps[2].at("step").get<std::string>(), "bits by measured loss, "));
+        CHECK(steps[3].at("step") == "codebooks trained");
+    }
+    const std::string report = hat::read_file(tiny.dir + "/report.html");
+    for (const char* text : {"Quantization", "codebooks trained", "validation nll "}) CHECK(contains(report, text));
+
+    REQUIRE(tiny.with(lines, "run", {"--from", "quantize", "--estimate"}).status == 0);  // forgets the stage
+    const Outcome stopped = signalled_run(tiny, lines, "winner codebooks 1/400", SIGINT);
+    INFO(stopped.err);
+    CHECK(stopped.status == 130);
+    CHECK(contains(stopped.err, "hat: interrupted: winner codebooks stopped after update "));
+    // other bits would have other codes
+    const Outcome other = tiny.with(lines + "\nbits: 3", "run");
+    CHECK(other.status == 1);
+    CHECK(contains(other.err, "this is a checkpoint of another quantization: quantization.bits is "));
+    const Outcome killed = signalled_run(tiny, lines, "baseline codebooks update 100", SIGKILL);
+    INFO(killed.err);
+    CHECK(killed.status == -SIGKILL);
+    CHECK(contains(killed.err, "resumed after update "));
+    const Outcome resumed = tiny.with(lines, "run");
+    INFO(resumed.err);
+    CHECK(resumed.status == 0);
+    CHECK(left() == expected);
 }
 
 TEST_CASE("text that is tokenised already: words are the vocabulary, from the text to the model") {

@@ -44,6 +44,7 @@ ReportData sample() {
     r.search = {{{4.0, 5.0, 14.0}, {3.5, 4.5, 13.0}}, 15.0, 12.5, 12.0};
     r.predictions = {{10, 11, false}, {20, 19, true}};
     r.prediction_facts = {{"MAPE", "4.2 %"}};
+    r.quantization = {{"k-means, 4 bits", "validation nll 2.6"}};
     r.curves = {{"SuperTransformer", {{100, 6.0, report_unknown}, {200, 5.0, 5.5}}}};
     r.data = {{"pairs", "12000"}};
     r.stages = {{"search", 62.0}, {"train", 600.5}};

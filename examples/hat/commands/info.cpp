@@ -90,7 +90,7 @@ void print_quantized(const fs::path& path) {
     std::map<std::string, std::string> notes;
     const QuantizedWeights model = load_quantized(path, &notes);
     line("kind",
-         "quantized model, " + std::to_string(model.how.bits) + " bits" +
+         "quantized model, " + bits_text(*model.layout, model.how) +
              (model.how.group_rows ? ", a codebook for " + std::to_string(model.how.group_rows) + " rows" : ""));
     print_weights(*model.layout, fs::file_size(path), notes);
     print_arch(model.arch, cost_options(model.layout->config()));

@@ -10,9 +10,15 @@
 #include <hat/io/units.hpp>
 #include <hat/model/extract.hpp>
 #include <hat/model/model_file.hpp>
+#include <hat/quant/bit_allocation.hpp>
 #include <hat/quant/quantized.hpp>
 #include <hat/quant/quantized_file.hpp>
+#include <hat/text/gzip.hpp>
+#include <hat/text/tokenizer.hpp>
+#include <hat/train/batching.hpp>
+#include <hat/train/trainer.hpp>
 #include <iostream>
+#include <losses.hpp>
 #include <memory>
 #include <string>
 #include <support.hpp>
@@ -21,10 +27,32 @@ namespace hat::cli {
 namespace {
 
 struct QuantizeArguments : CommonOptions {
-    std::string model, out;
+    std::string model, out, valid_source, valid_target;
     unsigned bits = 4;
     std::size_t group_rows = 0;
 };
+
+/// Bits for each matrix by what it does to the loss on the validation text, in as many bytes as `how` takes.
+Quantization measured_bits(const QuantizeArguments& o, const Model& model, const TokenizerPair& tokenizers,
+                           const Quantization& how) {
+    const ParallelText text = read_parallel(o.valid_source, o.valid_target);
+    const Batches sentences(encode_lines(tokenizers.source, text.source), encode_lines(tokenizers.target, text.target),
+                            {.max_tokens = 4096, .too_long = BatchOptions::TooLong::drop});
+    if (!o.quiet && !sentences.dropped().empty())
+        std::cerr << "hat: notice: " << sentences.dropped().size() << " of " << text.size()
+                  << " validation pairs have more than 4096 tokens on a side and are left out\n";
+    const auto batches = batches_in_order(sentences);
+    const ThreadPool pool(o.threads);
+    const auto nll = [&](const Weights<float>& weights) { return validation_nll(weights, model.arch, batches, pool); };
+    const auto found =
+        allocate_bits(pool, model.weights, quantized_bytes(model.weights.layout(), how), nll, how.group_rows);
+    if (!o.quiet)
+        std::cout << "validation nll " << fixed(found.loss, 4) << " in fp32, "
+                  << fixed(nll(dequantize(quantize(pool, model.weights, model.arch, how))), 4) << " in "
+                  << bits_text(model.weights.layout(), how) << ", " << fixed(found.loss_after, 4) << " in "
+                  << bits_text(model.weights.layout(), found.how) << "\n";
+    return found.how;
+}
 
 void run(const QuantizeArguments& o) {
     const std::filesystem::path from = o.model, to = o.out;
@@ -36,7 +64,11 @@ void run(const QuantizeArguments& o) {
     // a network inside a larger one is taken out first: nothing else is stored
     if (model.weights.config().shape != model.arch) model.weights = extract(model.weights, model.arch);
     const RuntimeArch arch = model.weights.config().shape;
-    const Quantization how{.bits = o.bits, .group_rows = o.group_rows};
+    Quantization how{.bits = o.bits, .group_rows = o.group_rows};
+    if (!o.valid_source.empty()) {
+        model.arch = arch;
+        how = measured_bits(o, model, tokenizers, how);
+    }
     const QuantizedWeights quantized = quantize(ThreadPool(o.threads), model.weights, arch, how);
 
     std::error_code failure;
@@ -85,6 +117,12 @@ void add_quantize(CLI::App& app) {
         ->check(whole_number(0, 1 << 30))
         ->type_name("N")
         ->capture_default_str();
+    CLI::Option* source =
+        command->add_option("--valid-source", o->valid_source,
+                            "Validation text: as many bytes, but each matrix gets as many bits as the loss asks for");
+    CLI::Option* target = command->add_option("--valid-target", o->valid_target, "Its translation, line by line");
+    source->type_name("FILE")->needs(target);
+    target->type_name("FILE")->needs(source);
     add_threads(*command, *o);
     add_quiet(*command, *o);
     command->footer("Example: hat quantize --model run/winner/model --out run/winner/small --bits 4");

@@ -123,7 +123,15 @@ std::vector<std::pair<std::string, double>> estimate(const Project& project) {
         {"baseline", [&] { return baseline; }},
         {"quantize",
          [&] {
-             return (1 + share) * parts * seconds_of([&] { (void)kmeans(some, std::size_t{1} << s.bits); }) / threads;
+             double once = parts * seconds_of([&] { (void)kmeans(some, std::size_t{1} << s.bits); }) / threads;
+             double losses = 4;
+             if (s.bit_allocation == "measured") {
+                 once *= static_cast<double>(7 + s.bits);
+                 losses += static_cast<double>(s.bits);
+                 for (const auto& tensor : weights.layout().tensors()) losses += is_quantized(tensor);
+             }
+             const double update = s.tune_updates > 0 ? time_update(project, largest) : 0;
+             return (1 + share) * (once + losses * slow_loss / threads + static_cast<double>(s.tune_updates) * update);
          }},
         {"evaluate", [&] { return (2 + 3 * share) * translation + 10 * candidate; }},
         {"report", [] { return 0.0; }}};

@@ -184,7 +184,8 @@ const std::vector<Stage>& stages() {
         {"quantize",
          "quantize the winner and the baseline",
          run_quantize,
-         {"winner" + quantized, "baseline" + quantized}},
+         {"winner" + quantized, "baseline" + quantized},
+         true},
         {"evaluate", "translate the test set, measure again", run_evaluate, {"winner.test.txt"}},
         {"report", "write the report", run_report, {"report.json", "report.html"}}};
     return all;
@@ -219,6 +220,9 @@ Json stage_identity(const Settings& s, const std::string& stage) {
     id.update(s.sub_identity);
     if (stage == "winner") return id;
     id["bits"] = s.bits;
+    id["bit-allocation"] = s.bit_allocation;
+    id["tune-updates"] = s.tune_updates;
+    id["tune-lr"] = s.tune_updates > 0 ? s.tune_lr : 0;
     if (stage == "quantize") return id;
     id["beam"] = s.beam;
     id["lenpen"] = s.length_penalty;

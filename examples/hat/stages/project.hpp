@@ -8,6 +8,7 @@
 #include <hat/core/tokens.hpp>
 #include <hat/io/json.hpp>
 #include <hat/model/model_file.hpp>
+#include <hat/quant/quantized.hpp>
 #include <hat/space/arch.hpp>
 #include <memory>
 #include <stages/lock.hpp>
@@ -83,6 +84,12 @@ private:
     std::unique_ptr<FolderLock> lock_;
     Json state_;
 };
+
+// The validation set's first sentences (0: all) in batches to score.
+std::vector<Batch> validation_batches(const Project& project, std::size_t sentences);
+// The network with its codebooks trained; the codes stay. `name` is for messages; checkpoints go to `folder`.
+QuantizedWeights tuned_codebooks(const Project& project, const std::string& name, QuantizedWeights quantized,
+                                 const std::filesystem::path& folder);
 
 // The stages, in order. Each returns what later stages and the report want to know.
 Json run_data(const Project& project);

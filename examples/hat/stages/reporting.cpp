@@ -105,6 +105,17 @@ Json run_report(const Project& project) {
                           {"MAPE", fixed(metrics.get<double>("mape"), 2) + " %"},
                           {"R2", fixed(metrics.get<double>("r2"), 4)},
                           {"Kendall tau", fixed(metrics.get<double>("kendall_tau"), 3)}};
+    for (const auto& [stage, name] : {std::pair("winner", "SubTransformer found"), std::pair("baseline", "baseline")}) {
+        const JsonView steps = project.results("quantize")[stage]["steps"], m = evaluate["models"][stage];
+        for (std::size_t i = 0; i < steps.size(); ++i) {
+            const auto step = steps[i].get<std::string>("step");
+            r.quantization.push_back({std::string(i == 0 ? name : "") + (i == 0 ? ", " : "  ") + step,
+                                      "validation nll " + fixed(steps[i].get<double>("valid_nll"), 4) +
+                                          (steps[i].get<bool>("kept") ? "" : ", no better: left out")});
+        }
+        r.quantization.push_back({"  BLEU", fixed(m.get<double>("bleu"), 2) + " before, " +
+                                                fixed(m["quantized"].get<double>("bleu"), 2) + " after"});
+    }
     for (std::size_t i = 0; i < history.size(); ++i)
         r.search.iterations.push_back({history[i].get<double>("best_loss"), history[i].get<double>("mean_loss"),
                                        history[i].get<double>("best_latency_ms")});

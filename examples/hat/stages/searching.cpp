@@ -28,16 +28,9 @@ struct RunPolicy : SearchDefaults {
 Json run_search(const Project& project) {
     const Settings& s = project.settings;
     const Model super = project.load_super();
-    auto valid = project.corpus("valid");
-    std::size_t sentences = valid.source.size();
-    if (s.search_sentences) sentences = std::min(sentences, s.search_sentences);
-    Ragged source, target;
-    for (std::size_t i = 0; i < sentences; ++i) {
-        source.push_back(valid.source[i]);
-        target.push_back(valid.target[i]);
-    }
-    const Batches batches(std::move(source), std::move(target), {.max_tokens = validation_tokens});
-    auto scored_on = batches_in_order(batches);
+    auto scored_on = validation_batches(project, s.search_sentences);
+    std::size_t sentences = 0;
+    for (const auto& batch : scored_on) sentences += batch.source.size();
     if (const long most = s.search.validation_batches; most > 0 && static_cast<std::size_t>(most) < scored_on.size())
         scored_on.resize(static_cast<std::size_t>(most));
 

@@ -274,6 +274,10 @@ Settings read_settings(const std::vector<std::string>& names, const std::string&
     s.length_penalty = config.get_or<double>("lenpen", s.length_penalty);
     if (s.length_penalty < 0 || s.length_penalty > 10) throw config.problem("lenpen", "a number from 0 to 10");
     s.bits = count(config, "bits", s.bits, 2, 8);
+    s.bit_allocation = one_of(config, "bit-allocation", s.bit_allocation, {"uniform", "measured"});
+    s.tune_updates = count(config, "tune-updates", s.tune_updates, 0);
+    s.tune_lr = config.get_or<double>("tune-lr", s.tune_lr);
+    if (!(s.tune_lr > 0 && s.tune_lr < 1)) throw config.problem("tune-lr", "a number between 0 and 1");
 
     s.skipped = check_reference_keys(config, "one of the keys that docs/configuration.md lists");
     const auto more = keys_without_effect(config, s);

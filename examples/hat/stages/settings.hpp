@@ -58,6 +58,9 @@ struct Settings {
     std::size_t beam = 5;
     double length_penalty = 1.0;
     std::size_t bits = 4;
+    std::string bit_allocation = "uniform";  // uniform, measured
+    std::size_t tune_updates = 0;            // of codebooks
+    double tune_lr = 3e-5;
 
     std::uint64_t seed = 1;
     std::vector<std::string> skipped;  // keys that mean nothing in this run

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <hat/io/atomic_file.hpp>
 #include <hat/model/extract.hpp>
+#include <hat/quant/tied_weights.hpp>
 #include <hat/train/average.hpp>
 #include <hat/train/batching.hpp>
 #include <hat/train/recipe.hpp>
@@ -89,23 +90,27 @@ Json history_json(const TrainingState& state) {
     return curve;
 }
 
-// Trains until its end and writes a model folder, tokenizers included; resumes what it finds there.
-Json train(const Project& project, const std::string& name, const RuntimeArch& arch, Training what) {
+TrainerOptions options_of(const Project& project, const TrainingRecipe& recipe, const std::filesystem::path& folder) {
     const Settings& s = project.settings;
-    const TrainingRecipe& recipe = what.recipe;
-    if (what.dropped != 0)
-        project.say("notice: " + std::to_string(what.dropped) + " training pairs are longer than max-tokens, " +
-                    std::to_string(recipe.max_tokens) + ", and are left out");
     TrainerOptions options = trainer_options(recipe);
     options.precision = s.precision == "bf16" ? Precision::bf16 : Precision::fp32;
-    options.folder = project.folder / name;
+    options.folder = folder;
     options.validate_every = s.validate_every;
     options.checkpoint_every = s.checkpoint_every;
     options.checkpoint_seconds = 60;
     options.keep_last = s.average_checkpoints;
     options.patience = s.patience;
     options.stop = &stop_requested;
+    return options;
+}
 
+// Trains until its end, with checkpoints in the folder of the options; resumes what it finds there.
+TrainingResult train_to_the_end(const Project& project, const std::string& name, Training& what,
+                                const TrainerOptions& options) {
+    const TrainingRecipe& recipe = what.recipe;
+    if (what.dropped != 0)
+        project.say("notice: " + std::to_string(what.dropped) + " training pairs are longer than max-tokens, " +
+                    std::to_string(recipe.max_tokens) + ", and are left out");
     Progress progress(name, static_cast<std::size_t>(recipe.max_updates), project.quiet);
     TrainingObserver observer;
     observer.resumed = [&](const TrainingState& state) {
@@ -127,7 +132,14 @@ Json train(const Project& project, const std::string& name, const RuntimeArch& a
         throw interrupted(name + " stopped after update " + std::to_string(result.state.update) +
                           "; the same command goes on from there");
     progress.finish();
+    return result;
+}
 
+// Trains and writes a model folder, tokenizers included.
+Json train(const Project& project, const std::string& name, const RuntimeArch& arch, Training what) {
+    const Settings& s = project.settings;
+    const TrainerOptions options = options_of(project, what.recipe, project.folder / name);
+    const TrainingResult result = train_to_the_end(project, name, what, options);
     const CheckpointFolder checkpoints(options.folder, options.keep_last);
     const auto chosen = s.average_checkpoints > 1
                             ? checkpoints.recent_weights(s.average_checkpoints)
@@ -168,6 +180,42 @@ double time_updates(const Project& project, Training what) {
 }
 
 }  // namespace
+
+std::vector<Batch> validation_batches(const Project& project, std::size_t sentences) {
+    auto valid = project.corpus("valid");
+    const std::size_t n = sentences ? std::min(sentences, valid.source.size()) : valid.source.size();
+    Ragged source, target;
+    for (std::size_t i = 0; i < n; ++i) {
+        source.push_back(valid.source[i]);
+        target.push_back(valid.target[i]);
+    }
+    return batches_in_order(Batches(std::move(source), std::move(target), {.max_tokens = validation_tokens}));
+}
+
+QuantizedWeights tuned_codebooks(const Project& project, const std::string& name, QuantizedWeights quantized,
+                                 const std::filesystem::path& folder) {
+    const Settings& s = project.settings;
+    TrainingRecipe recipe = s.sub_recipe;
+    recipe.max_updates = static_cast<int>(s.tune_updates);
+    Training what =
+        training(project, dequantize(quantized), recipe, [&](BatchSource batches, std::vector<Batch> valid) {
+            return fixed_task(quantized.arch, std::move(batches), std::move(valid));
+        });
+    what.task.constrain = TieCodes(quantized);
+    std::uint32_t codes = 0;
+    for (const auto& t : quantized.tensors) codes = crc32(bytes_of(std::span<const std::uint8_t>(t.codes)), codes);
+    what.task.identity["quantization"] = {{"bits", bits_text(*quantized.layout, quantized.how)},
+                                          {"codes", "crc32 " + std::to_string(codes)}};
+    TrainerOptions options = options_of(project, recipe, folder);
+    options.schedule = FixedSchedule{.lr = s.tune_lr, .warmup = 0};
+    options.validate_every = std::max<std::uint64_t>(1, s.tune_updates / 4);
+    options.keep_last = 1;
+    options.patience = 0;
+    train_to_the_end(project, name, what, options);
+    const auto best = CheckpointFolder(options.folder, options.keep_last).best();
+    read_codebooks(quantized, load_model(CheckpointFolder::weights_file(best)).weights);
+    return quantized;
+}
 
 double time_super_update(const Project& project) { return time_updates(project, super_training(project)); }
 double time_update(const Project& project, const RuntimeArch& arch) {

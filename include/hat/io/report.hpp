@@ -111,6 +111,7 @@ struct ReportData {
     ReportSearch search;                        ///< how the winner was found
     std::vector<ReportPrediction> predictions;  ///< what the scatter plot shows
     std::vector<ReportFact> prediction_facts;   ///< errors of the predictor on held-out rows
+    std::vector<ReportFact> quantization;       ///< its steps, and what each did to the loss
     std::vector<ReportCurve> curves;            ///< one per training
     std::vector<ReportFact> data;               ///< where the text comes from, what was dropped
     std::vector<ReportStage> stages;            ///< in the order they ran
@@ -160,6 +161,7 @@ inline Json report_to_json(const ReportData& r) {
              {"summary", r.summary},
              {"provenance", detail::report_facts(r.provenance)},
              {"prediction_facts", detail::report_facts(r.prediction_facts)},
+             {"quantization", detail::report_facts(r.quantization)},
              {"data", detail::report_facts(r.data)}};
     for (const char* list : {"models", "networks", "examples", "predictions", "curves", "stages"})
         out[list] = Json::array();
@@ -200,8 +202,8 @@ inline Json report_to_json(const ReportData& r) {
 /// Reads what report_to_json() made. Throws bad_file naming the key.
 inline ReportData report_from_json(const JsonView& in) {
     using detail::report_number;
-    in.require_only({"format", "title", "summary", "provenance", "prediction_facts", "data", "models", "networks",
-                     "examples", "predictions", "curves", "stages", "search"});
+    in.require_only({"format", "title", "summary", "provenance", "prediction_facts", "quantization", "data", "models",
+                     "networks", "examples", "predictions", "curves", "stages", "search"});
     if (in.get<std::string>("format") != "hat-report-1")
         in["format"].fail("is \"" + in.get<std::string>("format") + "\", expected \"hat-report-1\"");
     ReportData r;
@@ -212,6 +214,7 @@ inline ReportData report_from_json(const JsonView& in) {
     r.summary = in.get<std::string>("summary");
     r.provenance = detail::report_facts(in["provenance"]);
     r.prediction_facts = detail::report_facts(in["prediction_facts"]);
+    r.quantization = detail::report_facts(in["quantization"]);
     r.data = detail::report_facts(in["data"]);
     each(in["models"], [&](const JsonView& v) {
         ReportModel m;
@@ -639,6 +642,10 @@ inline std::string html_report(const ReportData& r) {
                detail::plot_svg("Predicted and measured latency", "measured, ms", "predicted, ms", series, true) +
                "<div>" + detail::facts_html(r.prediction_facts) + "</div></div>";
     }
+    if (!r.quantization.empty()) {
+        heading("Quantization");
+        out += detail::facts_html(r.quantization);
+    }
     if (!r.curves.empty()) {
         heading("Training");
         out += "<div class=\"plots\">";
@@ -729,6 +736,10 @@ inline std::string text_report(const ReportData& r) {
     if (!r.prediction_facts.empty()) {
         out += "\nLatency predictor\n";
         facts(r.prediction_facts);
+    }
+    if (!r.quantization.empty()) {
+        out += "\nQuantization\n";
+        facts(r.quantization);
     }
     for (const auto& e : r.examples) {
         std::vector<ReportFact> lines{{"source", e.source}, {"reference", e.reference}};

@@ -12,6 +12,7 @@
 #include <hat/model/config.hpp>
 #include <hat/model/weights.hpp>
 #include <hat/quant/kmeans.hpp>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -23,14 +24,14 @@ namespace hat {
 struct Quantization {
     unsigned bits = 4;           ///< of a code, 2 to 8; a codebook has 2^bits numbers
     std::size_t group_rows = 0;  ///< rows that share a codebook; 0: the whole matrix
+    /// Bits of each parameter in the order of the layout, instead of `bits` for all; those of parameters that are not
+    /// quantized count for nothing. Empty: `bits`. See allocate_bits().
+    std::vector<unsigned> bits_each{};
     friend bool operator==(const Quantization&, const Quantization&) = default;  ///< memberwise
-};
 
-/// Throws unless the bits are 2 to 8.
-inline void validate(const Quantization& how) {
-    if (how.bits < 2 || how.bits > 8)
-        throw invalid_value("hat::Quantization: " + std::to_string(how.bits) + " bits, expected 2 to 8");
-}
+    /// Bits of parameter `i`.
+    unsigned bits_of(std::size_t i) const { return bits_each.empty() ? bits : bits_each[i]; }
+};
 
 /// One parameter: codes and codebooks of a matrix, or the numbers of a bias or layer norm.
 struct QuantizedTensor {
@@ -62,15 +63,29 @@ inline bool is_quantized(const TensorInfo& info) {
     return info.kind == Kind::matrix || info.kind == Kind::embedding || info.kind == Kind::output_embedding;
 }
 
+/// Throws invalid_value unless all bits are 2 to 8 and bits_each, if there is one, has one for each parameter.
+inline void validate(const Quantization& how, const WeightLayout& layout) {
+    const std::size_t n = layout.tensors().size();
+    if (!how.bits_each.empty() && how.bits_each.size() != n)
+        throw invalid_value("hat::Quantization: bits_each has " + std::to_string(how.bits_each.size()) +
+                            " numbers, expected one for each of the " + std::to_string(n) + " parameters");
+    for (std::size_t i = 0; i < n; ++i)
+        if (is_quantized(layout.tensors()[i]) && (how.bits_of(i) < 2 || how.bits_of(i) > 8))
+            throw invalid_value("hat::Quantization: " + std::to_string(how.bits_of(i)) + " bits" +
+                                (how.bits_each.empty() ? "" : " for " + layout.tensors()[i].name) +
+                                ", expected 2 to 8");
+}
+
 namespace detail {
 /// Numbers and codes (in bytes) that a quantized parameter stores.
 struct QuantizedSize {
     std::size_t values = 0, codes = 0;
+    std::size_t bytes() const { return 4 * values + codes; }
 };
-inline QuantizedSize quantized_size(const TensorInfo& info, const Quantization& how) {
+inline QuantizedSize quantized_size(const TensorInfo& info, std::size_t group_rows, unsigned bits) {
     if (!is_quantized(info)) return {info.size, 0};
-    const std::size_t rows = how.group_rows ? how.group_rows : info.rows();
-    return {((info.rows() + rows - 1) / rows) << how.bits, (info.size * how.bits + 7) / 8};
+    const std::size_t rows = group_rows ? group_rows : info.rows();
+    return {((info.rows() + rows - 1) / rows) << bits, (info.size * bits + 7) / 8};
 }
 
 /// A code of up to 8 bits touches at most two bytes.
@@ -88,51 +103,65 @@ inline unsigned get_code(const std::vector<std::uint8_t>& codes, unsigned bits, 
 
 /// Bytes of all parameters after quantization; 4 * (numbers of parameters) before.
 inline std::size_t quantized_bytes(const WeightLayout& layout, const Quantization& how) {
-    validate(how);
+    validate(how, layout);
     std::size_t sum = 0;
-    for (const auto& t : layout.tensors()) {
-        const auto size = detail::quantized_size(t, how);
-        sum += 4 * size.values + size.codes;
-    }
+    for (std::size_t i = 0; i < layout.tensors().size(); ++i)
+        sum += detail::quantized_size(layout.tensors()[i], how.group_rows, how.bits_of(i)).bytes();
     return sum;
 }
 
+namespace detail {
+/// One parameter in a few bits.
+template <ExecutorPolicy E>
+QuantizedTensor quantize_tensor(const E& executor, const TensorInfo& info, std::span<const float> numbers,
+                                std::size_t group_rows, unsigned bits) {
+    QuantizedTensor t;
+    if (!is_quantized(info)) {
+        t.values.assign(numbers.begin(), numbers.end());
+        return t;
+    }
+    const auto size = quantized_size(info, group_rows, bits);
+    const std::size_t book = std::size_t{1} << bits, groups = size.values / book;
+    const std::size_t group = (group_rows ? group_rows : info.rows()) * info.cols();
+    t.values.resize(size.values);
+    t.codes.resize(size.codes);
+    std::vector<std::uint8_t> codes(info.size);
+    executor(groups, [&](std::size_t g) {
+        const std::size_t first = g * group;
+        const auto part = numbers.subspan(first, std::min(group, info.size - first));
+        const auto centroids = kmeans(part, book);
+        nearest_centroids(centroids, part, codes.data() + first);
+        const auto to = t.values.begin() + static_cast<std::ptrdiff_t>(g * book);
+        std::fill(std::copy(centroids.begin(), centroids.end(), to), to + static_cast<std::ptrdiff_t>(book), 0.0F);
+    });
+    for (std::size_t k = 0; k < codes.size(); ++k) put_code(t.codes, bits, k, codes[k]);
+    return t;
+}
+
+/// Calls f(i, v) for every number i of a parameter, stored as number v of `values`.
+template <class F>
+void for_each_value(const TensorInfo& info, const QuantizedTensor& t, std::size_t group_rows, unsigned bits, F&& f) {
+    const std::size_t group = (group_rows ? group_rows : info.rows()) * info.cols();
+    for (std::size_t i = 0; i < info.size; ++i)
+        f(i, is_quantized(info) ? ((i / group) << bits) + get_code(t.codes, bits, i) : i);
+}
+}  // namespace detail
+
 /// Quantizes a model; `arch` is the network to run. Extract a SubTransformer first to store nothing else. Throws
-/// not_finite naming the tensor.
+/// not_finite naming the tensor, and invalid_value as validate() does.
 template <ExecutorPolicy E>
 QuantizedWeights quantize(const E& executor, const Weights<float>& weights, const RuntimeArch& arch,
                           const Quantization& how = {}) {
-    validate(how);
+    validate(how, weights.layout());
     require_fits(arch, weights.config().shape);
     QuantizedWeights out{weights.shared_layout(), arch, how, {}};
     const auto& tensors = weights.layout().tensors();
     for (std::size_t i = 0; i < tensors.size(); ++i) {
-        const auto& info = tensors[i];
         const auto numbers = weights.tensor(static_cast<int>(i));
         for (const float v : numbers)
-            if (!std::isfinite(v)) throw not_finite("hat::quantize: " + info.name + " holds " + std::to_string(v));
-        QuantizedTensor t;
-        if (!is_quantized(info)) {
-            t.values.assign(numbers.begin(), numbers.end());
-            out.tensors.push_back(std::move(t));
-            continue;
-        }
-        const auto size = detail::quantized_size(info, how);
-        const std::size_t book = std::size_t{1} << how.bits, groups = size.values / book;
-        const std::size_t group = (how.group_rows ? how.group_rows : info.rows()) * info.cols();
-        t.values.resize(size.values);
-        t.codes.resize(size.codes);
-        std::vector<std::uint8_t> codes(info.size);
-        executor(groups, [&](std::size_t g) {
-            const std::size_t first = g * group;
-            const auto part = numbers.subspan(first, std::min(group, info.size - first));
-            const auto centroids = kmeans(part, book);
-            nearest_centroids(centroids, part, codes.data() + first);
-            const auto to = t.values.begin() + static_cast<std::ptrdiff_t>(g * book);
-            std::fill(std::copy(centroids.begin(), centroids.end(), to), to + static_cast<std::ptrdiff_t>(book), 0.0F);
-        });
-        for (std::size_t k = 0; k < codes.size(); ++k) detail::put_code(t.codes, how.bits, k, codes[k]);
-        out.tensors.push_back(std::move(t));
+            if (!std::isfinite(v))
+                throw not_finite("hat::quantize: " + tensors[i].name + " holds " + std::to_string(v));
+        out.tensors.push_back(detail::quantize_tensor(executor, tensors[i], numbers, how.group_rows, how.bits_of(i)));
     }
     return out;
 }
@@ -144,17 +173,21 @@ inline Weights<float> dequantize(const QuantizedWeights& quantized) {
     for (std::size_t i = 0; i < tensors.size(); ++i) {
         const auto& t = quantized.tensors[i];
         const auto out = weights.tensor(static_cast<int>(i));
-        if (!is_quantized(tensors[i])) {
-            std::copy(t.values.begin(), t.values.end(), out.begin());
-            continue;
-        }
-        const unsigned bits = quantized.how.bits;
-        const std::size_t group =
-            (quantized.how.group_rows ? quantized.how.group_rows : tensors[i].rows()) * tensors[i].cols();
-        for (std::size_t k = 0; k < out.size(); ++k)
-            out[k] = t.values[((k / group) << bits) + detail::get_code(t.codes, bits, k)];
+        detail::for_each_value(tensors[i], t, quantized.how.group_rows, quantized.how.bits_of(i),
+                               [&](std::size_t k, std::size_t v) { out[k] = t.values[v]; });
     }
     return weights;
+}
+
+/// How many matrices have how many bits: "4 bits", or "3 of 3, 20 of 4, 2 of 5 bits".
+inline std::string bits_text(const WeightLayout& layout, const Quantization& how) {
+    std::map<unsigned, std::size_t> count;
+    for (std::size_t i = 0; i < layout.tensors().size(); ++i)
+        if (is_quantized(layout.tensors()[i])) ++count[how.bits_of(i)];
+    std::string out;
+    for (const auto& [bits, n] : count)
+        out += (out.empty() ? "" : ", ") + (count.size() > 1 ? std::to_string(n) + " of " : "") + std::to_string(bits);
+    return out + " bits";
 }
 
 /// What quantization did to one parameter.

@@ -22,6 +22,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace hat {
 
@@ -43,11 +44,12 @@ static_assert(sizeof(QuantizedSizes) == 16);
 /// Writes a quantized model atomically; `notes` are stored beside it. Throws bad_file.
 inline void save_quantized(const std::filesystem::path& path, const QuantizedWeights& quantized,
                            const std::map<std::string, std::string>& notes = {}) {
-    const Json header = {{"config", config_to_json(quantized.layout->config())},
-                         {"arch", arch_to_json(quantized.arch)},
-                         {"bits", quantized.how.bits},
-                         {"group_rows", quantized.how.group_rows},
-                         {"notes", notes}};
+    Json header = {{"config", config_to_json(quantized.layout->config())},
+                   {"arch", arch_to_json(quantized.arch)},
+                   {"bits", quantized.how.bits},
+                   {"group_rows", quantized.how.group_rows},
+                   {"notes", notes}};
+    if (!quantized.how.bits_each.empty()) header["bits_each"] = quantized.how.bits_each;
     std::string text;
     try {
         text = header.dump();
@@ -111,12 +113,13 @@ inline QuantizedWeights load_quantized(const std::filesystem::path& path,
 
     const Json json = parse_json(all.substr(front, sizes.header), name + " (header)");
     const JsonView header(json, name);
-    header.require_only({"config", "arch", "bits", "group_rows", "notes"});
+    header.require_only({"config", "arch", "bits", "bits_each", "group_rows", "notes"});
     QuantizedWeights out;
     try {
         out.layout = std::make_shared<const WeightLayout>(config_from_json(header["config"]));
         out.arch = arch_from_json(header["arch"]);
-        out.how = {header.get<unsigned>("bits"), header.get<std::size_t>("group_rows")};
+        out.how = {header.get<unsigned>("bits"), header.get<std::size_t>("group_rows"), {}};
+        if (header.has("bits_each")) out.how.bits_each = header.get<std::vector<unsigned>>("bits_each");
         require_fits(out.arch, out.layout->config().shape);
         const std::size_t needed = quantized_bytes(*out.layout, out.how);
         if (needed != sizes.payload)
@@ -138,8 +141,8 @@ inline QuantizedWeights load_quantized(const std::filesystem::path& path,
         if (count) std::memcpy(values.data(), at, count * sizeof(values[0]));
         at += count * sizeof(values[0]);
     };
-    for (const auto& info : out.layout->tensors()) {
-        const auto size = detail::quantized_size(info, out.how);
+    for (std::size_t i = 0; i < out.layout->tensors().size(); ++i) {
+        const auto size = detail::quantized_size(out.layout->tensors()[i], out.how.group_rows, out.how.bits_of(i));
         QuantizedTensor t;
         read(t.values, size.values);
         read(t.codes, size.codes);

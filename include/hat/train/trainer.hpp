@@ -72,6 +72,8 @@ struct TrainingTask {
     std::vector<ValidationArch> validated;
     Json identity =
         Json::object();  ///< what else a checkpoint must agree on to be resumed: {"space": ..., "data": ...}
+    /// Changes each update's gradient before the optimiser sees it, say TieCodes; a pure function. Empty: nothing does.
+    std::function<void(Weights<float>& gradient)> constrain{};
 };
 
 /// A task that trains one network.
@@ -80,7 +82,8 @@ inline TrainingTask fixed_task(const RuntimeArch& arch, BatchSource batches, std
             std::move(batches),
             std::move(validation),
             {{"network", arch}},
-            {{"network", arch_to_json(arch)}}};
+            {{"network", arch_to_json(arch)}},
+            {}};
 }
 
 /// A task that trains a SuperTransformer with `sampler`, validating the space's largest and smallest network.
@@ -91,7 +94,8 @@ TrainingTask super_task(Sampler sampler, const RuntimeArch& largest, const Runti
             std::move(batches),
             std::move(validation),
             {{"largest", largest}, {"smallest", smallest}},
-            {{"space", std::move(space)}}};
+            {{"space", std::move(space)}},
+            {}};
 }
 
 /// How to train. At least one of max_updates, max_epochs, max_seconds and patience must say when to end.
@@ -343,6 +347,7 @@ private:
             }
             if (!std::isfinite(loss) || !std::isfinite(nll)) throw not_finite("the loss is NaN or infinite");
             if (tokens_ == 0) throw invalid_value("hat::Trainer: a batch has no target token");
+            if (task_.constrain) task_.constrain(gradient_);
             progress.lr = learning_rate(options_.schedule, state_.update);
             progress.gradient_norm =
                 adam_.update(weights_, gradient_, active, progress.lr, 1.0 / static_cast<double>(tokens_));
