@@ -1,4 +1,5 @@
-// Translating one sentence of 30 tokens into 30 tokens on one thread, beside the time that reading the weights takes.
+// Translating one sentence of 30 tokens into 30 tokens on one thread, beside the roofline model's
+// estimate for the limits measured in the same process (mostly the time of reading the weights).
 // Names: decoding/<network>/beam:<n>. Networks: the shapes A to D of the peers' table, and the published
 // SubTransformers from $HAT_SHARED/reference/configs. Times are CPU time.
 // `--rss <network>` translates once in this process and prints the most memory it ever had; `--list` prints the names.
@@ -10,6 +11,7 @@
 #include <filesystem>
 #include <hat/decode/beam_search.hpp>
 #include <hat/io/reference_config.hpp>
+#include <hat/latency/roofline.hpp>
 #include <hat/space/cost.hpp>
 #include <initializer_list>
 #include <memory>
@@ -79,27 +81,6 @@ hat::CostOptions cost_options(std::size_t vocabulary) {
     return {.source_length = length, .target_length = length, .source_vocab = vocabulary, .target_vocab = vocabulary};
 }
 
-/// Bytes of the weight matrices that every step multiplies with: all of the decoder but the keys and values of the
-/// encoder-decoder attentions, and the output projection.
-double step_bytes(const Network& n) {
-    const auto& d = n.arch.decoder;
-    const double width = d.embed;
-    double weights = static_cast<double>(n.vocabulary) * width;
-    for (std::size_t i = 0; i < static_cast<std::size_t>(d.layers); ++i)
-        weights += width * (6.0 * d.qkv[i] + 2.0 * d.ffn[i]);
-    return weights * sizeof(float);
-}
-
-/// FLOPs before the first step: the encoder, and the keys and values of the encoder-decoder attentions.
-double encoder_flops(const Network& n) {
-    const auto& arch = n.arch;
-    const hat::Cost cost = hat::cost(arch, cost_options(n.vocabulary));
-    auto flops = static_cast<double>(cost.encoder_attention.flops + cost.encoder_ffn.flops);
-    for (std::size_t i = 0; i < static_cast<std::size_t>(arch.decoder.layers); ++i)
-        flops += 4.0 * arch.decoder.cross_span[i] * length * arch.decoder.qkv[i] * arch.encoder.embed;
-    return flops;
-}
-
 /// The machine's limits at this moment (neighbours take a part of the memory's bandwidth), per second.
 struct Limits {
     double bandwidth = 0, flops = 0;
@@ -157,9 +138,10 @@ void decode(benchmark::State& state, const Network& n) {
             return state.SkipWithError("the translation does not have 30 tokens");
     limits.measure();
 
-    const double bytes = length * step_bytes(n);
-    const double floor = bytes / limits.bandwidth + encoder_flops(n) / limits.flops;
-    state.counters["MB/step"] = step_bytes(n) * 1e-6;
+    const hat::RooflineWork work{.source_length = length, .target_length = length, .beam = beam, .vocab = n.vocabulary};
+    const auto estimate = hat::Roofline({.flops = limits.flops, .bandwidth = limits.bandwidth}, work).estimate(n.arch);
+    const double floor = estimate.total().count() * 1e-3, bytes = estimate.decoder.bytes;
+    state.counters["MB/step"] = bytes / length * 1e-6;
     state.counters["DRAM_GB/s"] = limits.bandwidth * 1e-9;
     state.counters["floor_ms"] = floor * 1e3;
     state.counters["of_floor"] =

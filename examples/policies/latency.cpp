@@ -1,7 +1,8 @@
-// Latency policies that need no measurements: a formula, and a table of what is known.
+// Latency policies that need no measurements: a formula, a table of what is known, a described device.
 #include <array>
 #include <cstdint>
 #include <hat/latency/lookup.hpp>
+#include <hat/latency/roofline.hpp>
 #include <hat/search/searcher.hpp>
 #include <hat/space/cost.hpp>
 #include <hat/space/presets.hpp>
@@ -56,6 +57,11 @@ int main() {
     hat::Table<Space::Arch> table;
     for (std::uint8_t i = 0; i < 6; ++i) table.set(DepthOnly{}.decode({i}), hat::Milliseconds(measured[i]));
 
-    const bool good = best_depth(table, hat::Milliseconds(30)) == 4;
+    // a board that nobody has yet: what it should reach, and 8-bit weights
+    const hat::RooflineDevice board{.flops = 24e9, .bandwidth = 4e9, .cache_bytes = 1e6, .cache_bandwidth = 20e9};
+    const hat::Roofline roofline(board, {.beam = 4, .vocab = 8000, .bytes_per_weight = 1});
+
+    const bool good =
+        best_depth(table, hat::Milliseconds(30)) == 4 && best_depth(roofline, hat::Milliseconds(300)) == 3;
     return good && best_depth(FlopsLatency{}, hat::Milliseconds(130)) == 5 ? 0 : 1;
 }

@@ -89,6 +89,7 @@
 #include <hat/latency/predicted.hpp>
 #include <hat/latency/remote.hpp>
 #include <hat/latency/remote_protocol.hpp>
+#include <hat/latency/roofline.hpp>
 #include <hat/latency/runs.hpp>
 
 #include <hat/deploy/agent.hpp>

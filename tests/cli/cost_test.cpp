@@ -52,6 +52,42 @@ TEST_CASE("cost prints parameters, FLOPs and bytes as JSON") {
     CHECK(hat::parse_json(longer.out, "stdout").at("flops").get<double>() > 2 * json.at("flops").get<double>());
 }
 
+TEST_CASE("cost estimates the latency on a described device, and takes no half-described one") {
+    const TemporaryFolder folder;
+    const std::string file = (folder / "sub.yml").string();
+    hat::write_file_atomically(file, network);
+    const auto estimate = [&](std::vector<std::string> more) {
+        more.insert(more.begin(), {"cost", "--config", file, "--vocab", "1000", "--quiet"});
+        const Outcome run = run_hat(more);
+        REQUIRE_MESSAGE(run.status == 0, run.err);
+        return hat::parse_json(run.out, "stdout").at("roofline");
+    };
+    const hat::Json device = estimate({"--gflops", "100", "--bandwidth", "10"});
+    const double total = device.at("total_ms");
+    CHECK(total == doctest::Approx(device.at("encoder_ms").get<double>() + device.at("decoder_ms").get<double>()));
+    // each of 23 steps reads an output matrix of 1000 x 4 floats at 10 GB/s, and a little more
+    CHECK(device.at("decoder_ms").get<double>() > 23 * 16000 / 10e9 * 1e3);
+    CHECK(device.at("decoder_ms").get<double>() < 2 * 23 * 16000 / 10e9 * 1e3);
+    CHECK(device.at("memory_bound").get<double>() > 0.9);
+    CHECK(estimate({"--gflops", "100", "--bandwidth", "10", "--bits", "8"}).at("total_ms") < total / 2);
+    CHECK(estimate({"--gflops", "0.001", "--bandwidth", "10"}).at("memory_bound") == 0);
+    CHECK(
+        estimate({"--gflops", "100", "--bandwidth", "10", "--cache", "1", "--cache-bandwidth", "100"}).at("total_ms") <
+        total / 5);
+
+    CHECK_FALSE(hat::parse_json(run_hat({"cost", "--config", file, "--quiet"}).out, "stdout").contains("roofline"));
+    const auto refuse = [&](std::vector<std::string> more, const std::string& what) {
+        more.insert(more.begin(), {"cost", "--config", file});
+        const Outcome run = run_hat(more);
+        CHECK(run.status != 0);
+        CHECK_MESSAGE(contains(run.err, what), run.err);
+    };
+    refuse({"--gflops", "100"}, "--gflops requires --bandwidth");
+    refuse({"--gflops", "100", "--bandwidth", "10", "--cache", "1"}, "--cache requires --cache-bandwidth");
+    refuse({"--beam", "2"}, "--beam requires --gflops");
+    refuse({"--gflops", "-1", "--bandwidth", "10"}, "--gflops");
+}
+
 TEST_CASE("cost lets a later configuration win") {
     const TemporaryFolder folder;
     const std::string file = (folder / "sub.yml").string(), more = (folder / "more.yml").string();
