@@ -48,7 +48,7 @@ TEST_CASE("thread counts no machine has are refused with the number and the rang
 }
 
 // sanitizers need more address space than this leaves, and the emulators that run tests for ARM do not limit threads so
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && !defined(__arm__) && !defined(__aarch64__)
+#if !defined(HAT_SANITIZED) && !defined(__arm__) && !defined(__aarch64__)
 TEST_CASE("when the system runs out of threads, those that started end and an error says how many") {
     const pid_t child = ::fork();
     REQUIRE(child >= 0);

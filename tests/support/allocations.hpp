@@ -1,6 +1,7 @@
 #pragma once
 /// \file
-/// Counts every allocation of the program it is included in: by one file of an executable only.
+/// Counts every allocation of the program it is included in: by one file of an executable only. Under clang's thread
+/// sanitizer none is counted.
 
 #include <algorithm>
 #include <atomic>
@@ -23,6 +24,12 @@ inline void* allocate(std::size_t n, std::size_t alignment) {
 
 }  // namespace hat_test
 
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define HAT_TEST_KEEP_ALLOCATOR  // clang's thread sanitizer brings operators of its own, which cannot be replaced
+#endif
+#endif
+#ifndef HAT_TEST_KEEP_ALLOCATOR
 // every allocation of this program is counted; g++ does not always see that what free() gets is from aligned_alloc()
 #pragma GCC diagnostic ignored "-Wmismatched-new-delete"
 void* operator new(std::size_t n) { return hat_test::allocate(n, alignof(std::max_align_t)); }
@@ -52,3 +59,4 @@ void operator delete(void* p, std::align_val_t) noexcept { std::free(p); }
 void operator delete[](void* p, std::align_val_t) noexcept { std::free(p); }
 void operator delete(void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
 void operator delete[](void* p, std::size_t, std::align_val_t) noexcept { std::free(p); }
+#endif
