@@ -73,7 +73,7 @@ TEST_CASE("cost estimates the latency on a described device, and takes no half-d
     CHECK(estimate({"--gflops", "0.001", "--bandwidth", "10"}).at("memory_bound") == 0);
     CHECK(
         estimate({"--gflops", "100", "--bandwidth", "10", "--cache", "1", "--cache-bandwidth", "100"}).at("total_ms") <
-        total / 5);
+        total / 4);  // not 10: then computing takes the time
 
     CHECK_FALSE(hat::parse_json(run_hat({"cost", "--config", file, "--quiet"}).out, "stdout").contains("roofline"));
     const auto refuse = [&](std::vector<std::string> more, const std::string& what) {
