@@ -80,6 +80,8 @@ if(HAT_INSTALL)
     COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
   install(FILES ${PROJECT_BINARY_DIR}/hatConfig.cmake ${PROJECT_BINARY_DIR}/hatConfigVersion.cmake
     ${CMAKE_CURRENT_LIST_DIR}/HatComponents.cmake DESTINATION ${package_folder})
+  file(RELATIVE_PATH hat_pc_to_prefix ${CMAKE_INSTALL_FULL_DATADIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
+  file(RELATIVE_PATH hat_pc_to_include ${CMAKE_INSTALL_PREFIX} ${CMAKE_INSTALL_FULL_INCLUDEDIR})
   configure_file(${CMAKE_CURRENT_LIST_DIR}/hat.pc.in ${PROJECT_BINARY_DIR}/hat.pc @ONLY)
   install(FILES ${PROJECT_BINARY_DIR}/hat.pc DESTINATION ${CMAKE_INSTALL_DATADIR}/pkgconfig)
 endif()

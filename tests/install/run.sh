@@ -91,6 +91,12 @@ step all_headers.twice "$cxx" -r -o twice.o all.o all.o
 if command -v pkg-config >/dev/null; then
   export PKG_CONFIG_PATH=$work/prefix/share/pkgconfig
   step pkg_config.version [ "$(pkg-config --modversion hat)" = "$version" ]
+  # folders named otherwise, some of several levels
+  step pkg_config.layout.configure cmake -S "$source" -B layout -DHAT_BUILD_TESTS=OFF -DHAT_BUILD_EXAMPLES=OFF \
+    -DCMAKE_INSTALL_INCLUDEDIR=include/of/hat -DCMAKE_INSTALL_DATADIR=lib/data
+  step pkg_config.layout.install cmake --install layout --prefix "$work/laid"
+  step pkg_config.layout.include test -f "$(PKG_CONFIG_PATH=$work/laid/lib/data/pkgconfig \
+    pkg-config --variable=includedir hat)/hat/hat.hpp"
   # the next standard, and without RTTI, on the way
   step pkg_config.cxx23_no_rtti "$cxx" -std=c++2b -fno-rtti $warnings -fsyntax-only $(pkg-config --cflags hat) \
     "$source/examples/custom_latency/main.cpp"
