@@ -15,7 +15,7 @@ TEST_CASE("equal seeds give equal streams, and a stored state continues") {
 TEST_CASE("below() is uniform over its range") {
     hat::Rng rng(3);
     std::array<int, 7> seen{};
-    for (int i = 0; i < 70000; ++i) ++seen[rng.below(7)];
+    for (int i = 0; i < 70000; ++i) ++seen[static_cast<std::size_t>(rng.below(7))];
     for (int n : seen) {
         CHECK(n > 9500);
         CHECK(n < 10500);
