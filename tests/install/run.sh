@@ -57,6 +57,8 @@ step fetch_content.configure cmake -S "$source/tests/install" -B fetch_content "
 step fetch_content.builds_only_theirs [ "$(cmake --build fetch_content --target help | grep -c hat_test)" = 0 ]
 refused unknown_component "hat has no component colour; its components are json, report, yaml" \
   cmake -S "$source/tests/install" -B unknown "-DCMAKE_PREFIX_PATH=$work/prefix" -DCOMPONENT=colour
+step unknown_optional_component cmake -S "$source/tests/install" -B optional "-DCMAKE_PREFIX_PATH=$work/prefix" \
+  -DOPTIONAL=colour
 for needs in json:nlohmann_json:nlohmann_json report:nlohmann_json:nlohmann_json yaml:yaml-cpp:yaml-cpp gzip:ZLIB:ZLIB \
   sentencepiece:sentencepiece:PkgConfig mpi:MPI:MPI; do # component:what it needs:by which package
   IFS=: read -r component library package <<<"$needs"
