@@ -24,6 +24,8 @@ struct TinyRun {
                 for (int line = 0; line < (part == "train" ? 300 : 20); ++line) end = text.find('\n', end) + 1;
                 hat::write_file_atomically(folder / (part + side), text.substr(0, end));
             }
+        // Such networks take microseconds, which are mostly noise: the limit lets all of them through, so that no test
+        // depends on what was measured.
         hat::write_file_atomically(config, R"(
 train-source: train.en
 train-target: train.de
@@ -69,7 +71,7 @@ population-size: 8
 parent-size: 3
 mutation-size: 3
 crossover-size: 3
-latency-fraction: 0.8
+latency-fraction: 100
 beam: 2
 )");
     }
