@@ -85,7 +85,8 @@ TEST_CASE("cost estimates the latency on a described device, and takes no half-d
     refuse({"--gflops", "100"}, "--gflops requires --bandwidth");
     refuse({"--gflops", "100", "--bandwidth", "10", "--cache", "1"}, "--cache requires --cache-bandwidth");
     refuse({"--beam", "2"}, "--beam requires --gflops");
-    refuse({"--gflops", "-1", "--bandwidth", "10"}, "--gflops");
+    for (const std::string number : {"-1", "0", "nan", "inf", "1e308", "fast"})
+        refuse({"--gflops", number, "--bandwidth", "10"}, "'" + number + "' is not a number from 0.001 to 1000000000");
 }
 
 TEST_CASE("cost lets a later configuration win") {

@@ -5,6 +5,7 @@
 #include <hat/space/arch.hpp>
 #include <hat/space/concepts.hpp>
 #include <hat/space/cost.hpp>
+#include <limits>
 
 namespace {
 
@@ -96,12 +97,15 @@ TEST_CASE("impossible devices and work are refused by name") {
         CHECK_THROWS_WITH_AS(hat::Roofline(d, w), what, hat::invalid_value);
     };
     const hat::RooflineDevice valid{.flops = 1, .bandwidth = 1};
-    refuse({.flops = 0, .bandwidth = 1}, {}, "hat::Roofline: flops is 0.000000, expected more than 0");
-    refuse({.flops = 1}, {}, "hat::Roofline: bandwidth is 0.000000, expected more than 0");
+    refuse({.flops = 0, .bandwidth = 1}, {}, "hat::Roofline: flops is 0.000000, expected a finite number above 0");
+    refuse({.flops = std::numeric_limits<double>::infinity(), .bandwidth = 1}, {},
+           "hat::Roofline: flops is inf, expected a finite number above 0");
+    refuse({.flops = 1}, {}, "hat::Roofline: bandwidth is 0.000000, expected a finite number above 0");
     refuse({.flops = 1, .bandwidth = 1, .cache_bytes = 1}, {},
-           "hat::Roofline: cache_bandwidth is 0.000000, expected more than 0");
+           "hat::Roofline: cache_bandwidth is 0.000000, expected a finite number above 0");
     refuse({.flops = 1, .bandwidth = 1, .product_overhead = hat::Milliseconds(-1)}, {},
-           "hat::Roofline: product_overhead is -1.000000, expected 0 or more");
-    refuse(valid, {.beam = 0}, "hat::Roofline: beam is 0.000000, expected more than 0");
-    refuse(valid, {.bytes_per_weight = 0}, "hat::Roofline: bytes_per_weight is 0.000000, expected more than 0");
+           "hat::Roofline: product_overhead is -1.000000, expected a finite number from 0");
+    refuse(valid, {.beam = 0}, "hat::Roofline: beam is 0.000000, expected a finite number above 0");
+    refuse(valid, {.bytes_per_weight = 0},
+           "hat::Roofline: bytes_per_weight is 0.000000, expected a finite number above 0");
 }

@@ -26,7 +26,7 @@ struct CostArguments : CommonOptions {
     unsigned bits = 32;
 };
 
-/// The options that describe a device, in giga per second.
+/// The estimate for the device that the options describe, in giga per second and megabytes.
 nlohmann::ordered_json roofline(const CostArguments& o, const RuntimeArch& arch, int length) {
     RooflineDevice device = o.device;
     device.flops *= 1e9, device.bandwidth *= 1e9, device.cache_bandwidth *= 1e9, device.cache_bytes *= 1e6;
@@ -88,7 +88,6 @@ void add_cost(CLI::App& app) {
         ->type_name("N");
     add_quiet(*command, *o);
     // a device, for the roofline model
-    const auto positive = CLI::PositiveNumber;
     const std::string group = "A device, for the least latency it can have (roofline model)";
     CLI::Option* flops = command->add_option("--gflops", o->device.flops, "Peak of the threads used, GFLOP/s");
     CLI::Option* bandwidth = command->add_option("--bandwidth", o->device.bandwidth, "Reading main memory, GB/s");
@@ -98,7 +97,7 @@ void add_cost(CLI::App& app) {
     flops->needs(bandwidth), bandwidth->needs(flops), cache->needs(cache_bandwidth), cache->needs(flops);
     cache_bandwidth->needs(cache);
     for (CLI::Option* option : {flops, bandwidth, cache, cache_bandwidth})
-        option->check(positive)->type_name("X")->group(group);
+        option->check(number_from(0.001, 1e9))->type_name("X")->group(group);
     command->add_option("--beam", o->work.beam, "Hypotheses per step")
         ->check(whole_number(1, 1024))
         ->type_name("N")

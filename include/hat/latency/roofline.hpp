@@ -1,6 +1,6 @@
 #pragma once
 /// \file
-/// Latency from four numbers that describe a device: a first look at hardware that is not at hand.
+/// Latency from a few numbers that describe a device: a first look at hardware that is not at hand.
 
 #include <algorithm>
 #include <cmath>
@@ -59,12 +59,12 @@ public:
         const auto positive = [](const char* what, double value) {
             if (!(std::isfinite(value) && value > 0))
                 throw invalid_value(std::string("hat::Roofline: ") + what + " is " + std::to_string(value) +
-                                    ", expected more than 0");
+                                    ", expected a finite number above 0");
         };
         const auto not_negative = [](const char* what, double value) {
             if (!(std::isfinite(value) && value >= 0))
                 throw invalid_value(std::string("hat::Roofline: ") + what + " is " + std::to_string(value) +
-                                    ", expected 0 or more");
+                                    ", expected a finite number from 0");
         };
         positive("flops", device.flops);
         positive("bandwidth", device.bandwidth);
