@@ -12,11 +12,9 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   target_compile_options(hat_dev INTERFACE -Wno-maybe-uninitialized -Wno-uninitialized
     -Wno-restrict) # g++ 12 sees overlaps in "text" + std::string (GCC bug 105651)
 endif()
-if(HAT_NATIVE)
-  # a target's property HAT_ISA names another instruction set for it
-  target_compile_options(hat_dev INTERFACE
-    $<IF:$<BOOL:$<TARGET_PROPERTY:HAT_ISA>>,$<TARGET_PROPERTY:HAT_ISA>,-march=native>)
-endif()
+# a target's property HAT_ISA names another instruction set for it
+target_compile_options(hat_dev INTERFACE
+  $<IF:$<BOOL:$<TARGET_PROPERTY:HAT_ISA>>,$<TARGET_PROPERTY:HAT_ISA>,$<$<BOOL:${HAT_NATIVE}>:-march=native>>)
 if(HAT_SANITIZE)
   # the unrolled kernels take minutes to compile with checks at -O2
   target_compile_options(hat_dev INTERFACE -O1 -g1)

@@ -4,7 +4,6 @@
 #include <commands/commands.hpp>
 #include <exception>
 #include <hat/core/error.hpp>
-#include <hat/version.hpp>
 #include <iostream>
 #include <new>
 #include <string>
@@ -15,7 +14,7 @@ int main(int argc, char** argv) {
     CLI::App app(
         "hat: hardware-aware Transformers. From parallel text to a translation model that is fast on this machine.",
         "hat");
-    app.set_version_flag("--version", std::string("hat ") + hat::version, "Print the version and exit");
+    app.set_version_flag("--version", "hat " + version_text(), "Print the version and exit");
     app.require_subcommand(1);
     app.get_formatter()->column_width(32);
     app.footer(

@@ -17,6 +17,8 @@
 #include <cstdint>
 #include <hat/core/error.hpp>
 #include <hat/io/units.hpp>
+#include <hat/latency/device.hpp>
+#include <hat/version.hpp>
 #include <iostream>
 #include <limits>
 #include <string>
@@ -28,6 +30,17 @@
 namespace hat::cli {
 
 inline constexpr int exit_error = 1, exit_usage = 2, exit_interrupted = 130;
+
+/// The version and what this build is for: "0.1.0 (x86-64-v3, gcc 12.2.0 avx2)", without the level if there is one
+/// build.
+inline std::string version_text() {
+#ifdef HAT_LEVEL
+    const std::string level = HAT_LEVEL ", ";
+#else
+    const std::string level;
+#endif
+    return version + (" (" + level) + detail::compiler_text() + ")";
+}
 
 /// Set by Ctrl-C or SIGTERM: finish the current step, save, and leave.
 inline std::atomic<bool> stop_requested{false};
