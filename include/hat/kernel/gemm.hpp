@@ -103,10 +103,11 @@ void pack_panel(const T* b, std::size_t k_step, std::size_t n_step, std::size_t 
 }
 
 /// R rows times P panels, k steps. `a` has strides (a_row, a_col); `b` holds the first element of each panel, whose
-/// rows are `b_step` elements apart. With `load`, the chains continue from c.
+/// rows are `b_step` elements apart. With `load`, the chains continue from c. `next` is where the caller's next tile
+/// will store.
 template <std::size_t R, std::size_t P, class In, Extent K = std::size_t, class T = Sum<In>>
 void tile(K k, const In* a, std::size_t a_row, std::size_t a_col, const In* const* b, std::size_t b_step, T* c,
-          std::size_t c_row, std::size_t columns, bool load, const Epilogue<T>* end) {
+          std::size_t c_row, std::size_t columns, bool load, const Epilogue<T>* end, T* next) {
     using V = simd::Vec<T>;
     constexpr std::size_t W = simd::width<T>, C = 2 * P;
     V acc[R][C];
@@ -133,32 +134,45 @@ void tile(K k, const In* a, std::size_t a_row, std::size_t a_col, const In* cons
 #pragma GCC unroll 16
             for (std::size_t j = 0; j < C; ++j) acc[i][j] = simd::zero<T>();
     }
-    const In* row[R];
+    // one pointer for five rows: the distances of 1 .. 4 rows are shared, so that all addresses stay in registers
+    constexpr std::size_t bases = (R + 4) / 5;
+    const In* base[bases];
 #pragma GCC unroll 16
-    for (std::size_t i = 0; i < R; ++i) row[i] = a + i * a_row;
-    // few rows stream b from memory: the hardware's prefetchers stop at every page. Many rows: c is what comes cold.
-    constexpr bool stream = R <= tile_rows<In> / 2;
-    constexpr std::size_t ahead = (R <= 2 ? 1024 : 4096) / sizeof(In);
-    if (!stream && k >= 128)
-#pragma GCC unroll 16
-        for (std::size_t i = 0; i < R; ++i)
-#pragma GCC unroll 16
-            for (std::size_t j = 0; j < C; ++j) __builtin_prefetch(c + i * c_row + j * W, 1);
-    std::size_t step = 0, down = 0;
-    for (std::size_t kk = 0; kk < k; ++kk, step += a_col, down += b_step) {
-        if constexpr (stream)
-#pragma GCC unroll 16
-            for (std::size_t j = 0; j < C; ++j) __builtin_prefetch(at(j) + down + ahead);
+    for (std::size_t i = 0; i < bases; ++i) base[i] = a + 5 * i * a_row;
+    // b streams, from memory when there are few rows: the hardware's prefetchers stop at every page
+    constexpr bool few = R <= tile_rows<In> / 2;
+    constexpr std::size_t ahead = (R <= 2 ? 1024 : few ? 4096 : 2048) / sizeof(In);
+    const auto one_step = [&] {
         decltype(simd::load(a)) right[C];
 #pragma GCC unroll 16
-        for (std::size_t j = 0; j < C; ++j) right[j] = simd::load(at(j) + down);
+        for (std::size_t j = 0; j < C; ++j) {
+            __builtin_prefetch(at(j) + ahead);
+            right[j] = simd::load(at(j));
+        }
 #pragma GCC unroll 16
         for (std::size_t i = 0; i < R; ++i) {
-            const auto left = simd::splat(row[i][step]);
+            const auto left = simd::splat(base[i / 5][i % 5 * a_row]);
 #pragma GCC unroll 16
             for (std::size_t j = 0; j < C; ++j) acc[i][j] = simd::fma(left, right[j], acc[i][j]);
         }
+#pragma GCC unroll 16
+        for (std::size_t i = 0; i < bases; ++i) base[i] += a_col;
+#pragma GCC unroll 16
+        for (std::size_t p = 0; p < P; ++p) panel[p] += b_step;
+    };
+    std::size_t kk = 0;
+    if constexpr (!few) {
+        // many rows: the left operand and the output of the next tile may come from memory, too; a few lines at a time
+        constexpr std::size_t part = 16;
+        for (std::size_t row = 0; row < R && kk + part <= k; ++row) {
+#pragma GCC unroll 16
+            for (std::size_t i = 0; i < R; ++i) __builtin_prefetch(base[i / 5] + i % 5 * a_row + 2 * part * a_col);
+#pragma GCC unroll 16
+            for (std::size_t j = 0; j < C; ++j) __builtin_prefetch(next + row * c_row + j * W, 1);
+            for (const std::size_t stop = kk + part; kk < stop; ++kk) one_step();
+        }
     }
+    for (; kk < k; ++kk) one_step();
     if (end) {
 #pragma GCC unroll 16
         for (std::size_t j = 0; j < C; ++j) {
@@ -196,18 +210,24 @@ void tile(K k, const In* a, std::size_t a_row, std::size_t a_col, const In* cons
     }
 }
 
-/// tile<R, P> for R = 1 .. tile_rows, as a table. Few rows take several panels at once to fill the pipelines.
+/// Panels that a tile takes at once. Few rows need several to fill the pipelines, and read them from memory as several
+/// streams; the sums, a row of each panel and a number of the left operand must fit into the registers.
+constexpr std::size_t panels_at_once(std::size_t rows) {
+    if (rows == 1) return 4;
+    for (std::size_t panels = 4; panels > 1; panels /= 2)
+        if (2 * panels * (rows + 1) + 1 <= simd::registers) return panels;
+    return 1;
+}
+
+/// tile<R, P> for R = 1 .. tile_rows, as a table: one panel at a time, or panels_at_once().
 template <class In>
 using Tile = void (*)(std::size_t, const In*, std::size_t, std::size_t, const In* const*, std::size_t, Sum<In>*,
-                      std::size_t, std::size_t, bool, const Epilogue<Sum<In>>*);
-template <class In>
+                      std::size_t, std::size_t, bool, const Epilogue<Sum<In>>*, Sum<In>*);
+template <class In, bool wide>
 inline constexpr std::array<Tile<In>, tile_rows<In>> tiles = []<std::size_t... I>(std::index_sequence<I...>) {
-    return std::array<Tile<In>, sizeof...(I)>{&tile<I + 1, 1, In>...};
+    return std::array<Tile<In>, sizeof...(I)>{&tile < I + 1, wide ? panels_at_once(I + 1) : 1, In > ...};
 }
 (std::make_index_sequence<tile_rows<In>>{});
-/// Rows up to which four panels are taken at once.
-template <class T>
-inline constexpr std::size_t wide_rows = simd::registers == 32 ? 2 : 1;
 
 /// Memory of the calling thread for packing; slot 0: right operands, 1: left operands, 2..: kernels' own.
 template <class T>
@@ -254,19 +274,19 @@ void multiply_panels(M m, const In* a, std::size_t a_row, std::size_t a_col, con
     }
     if constexpr (FixedExtent<M>)
         if constexpr (M::value <= tile_rows<In>) {  // one tile whose sizes the compiler knows
-            constexpr std::size_t wide = M::value <= wide_rows<In> ? 4 : 1;
+            constexpr std::size_t wide = panels_at_once(M::value);
             for (std::size_t p = first_panel; p < last_panel;) {
                 const Epilogue<T> here = bias_at(p);
+                const In* right[wide];
                 if (wide > 1 && last_panel - p >= wide) {
-                    const In* right[wide];
                     for (std::size_t q = 0; q < wide; ++q) right[q] = b.at(p + q);
                     tile<M::value, wide, In, K>(k, a, a_row, a_col, right, b.step, c + p * w, c_row,
-                                                std::min(wide * w, n - p * w), end.accumulate, &here);
+                                                std::min(wide * w, n - p * w), end.accumulate, &here, c + (p + 1) * w);
                     p += wide;
                 } else {
-                    const In* right[1] = {b.at(p)};
+                    right[0] = b.at(p);
                     tile<M::value, 1, In, K>(k, a, a_row, a_col, right, b.step, c + p * w, c_row,
-                                             std::min(w, n - p * w), end.accumulate, &here);
+                                             std::min(w, n - p * w), end.accumulate, &here, c + (p + 1) * w);
                     ++p;
                 }
             }
@@ -293,30 +313,27 @@ void multiply_panels(M m, const In* a, std::size_t a_row, std::size_t a_col, con
                 for (std::size_t i = 0; i < m; ++i) std::copy_n(left + i * a_row, steps, copy + i * left_row);
             left = copy;
         }
+        const std::size_t wide = m <= tile_rows<In> ? panels_at_once(m) : 1;
         for (std::size_t p = first_panel; p < last_panel;) {
-            const std::size_t columns = std::min(w, n - p * w);
             const Epilogue<T> here = bias_at(p);
-            if (m <= wide_rows<In> && last_panel - p >= 4) {
-                const std::size_t wide = std::min(4 * w, n - p * w);
-                const In* right[4];
-                for (std::size_t q = 0; q < 4; ++q) right[q] = b.at(p + q) + k0 * b.step;
-                if (m == 1)
-                    tile<1, 4, In>(steps, left, left_row, left_col, right, b.step, c + p * w, c_row, wide, load,
-                                   last ? &here : nullptr);
-                else if constexpr (wide_rows<In> >= 2)
-                    tile<2, 4, In>(steps, left, left_row, left_col, right, b.step, c + p * w, c_row, wide, load,
-                                   last ? &here : nullptr);
-                p += 4;
+            const In* right[4];
+            if (wide > 1 && last_panel - p >= wide) {
+                for (std::size_t q = 0; q < wide; ++q) right[q] = b.at(p + q) + k0 * b.step;
+                tiles<In, true>[m - 1](steps, left, left_row, left_col, right, b.step, c + p * w, c_row,
+                                       std::min(wide * w, n - p * w), load, last ? &here : nullptr, c + (p + wide) * w);
+                p += wide;
                 continue;
             }
-            const In* right[1] = {b.at(p) + k0 * b.step};
+            right[0] = b.at(p) + k0 * b.step;
             // rows are spread evenly over the tiles: 16 rows are 8 + 8, not 14 + 2
             const std::size_t count = (m + tile_rows<In> - 1) / tile_rows<In>;
             std::size_t i = 0;
             for (std::size_t t = 0; t < count; ++t) {
                 const std::size_t rows = m / count + (t < m % count ? 1 : 0);
-                tiles<In>[rows - 1](steps, left + i * left_row, left_row, left_col, right, b.step,
-                                    c + i * c_row + p * w, c_row, columns, load, last ? &here : nullptr);
+                T* const to = c + i * c_row + p * w;
+                tiles<In, false>[rows - 1](steps, left + i * left_row, left_row, left_col, right, b.step, to, c_row,
+                                           std::min(w, n - p * w), load, last ? &here : nullptr,
+                                           t + 1 < count ? to + rows * c_row : c + (p + 1) * w);
                 i += rows;
             }
             ++p;
@@ -373,10 +390,13 @@ Panels<T> pack_transposed_in_place(View<T> weights) {
 /// Packs the K x N operand of a product as it stands: b(k, n) = matrix(k, n).
 template <class T, ExecutorPolicy E>
 Panels<T> pack_plain(const E& executor, View<const T> matrix, T* out) {
-    const std::size_t n = matrix.cols, k = matrix.rows, panels = (n + tile_columns<T> - 1) / tile_columns<T>;
-    parallel_rows(executor, panels, k * tile_columns<T>, [&](std::size_t first, std::size_t last) {
-        for (std::size_t p = first; p < last; ++p)
-            detail::pack_panel<T>(matrix.data, matrix.stride, 1, n, k, p, out + p * k * tile_columns<T>);
+    constexpr std::size_t w = tile_columns<T>, some = 8;  // rows at a time: each is read as a stream
+    const std::size_t n = matrix.cols, k = matrix.rows, panels = (n + w - 1) / w;
+    parallel_rows(executor, panels, k * w, [&](std::size_t first, std::size_t last) {
+        for (std::size_t i = 0; i < k; i += some)
+            for (std::size_t p = first; p < last; ++p)
+                detail::pack_panel<T>(matrix.row(i), matrix.stride, 1, n, std::min(some, k - i), p,
+                                      out + (p * k + i) * w);
     });
     return {out, n, k};
 }
