@@ -1,6 +1,6 @@
-// Translating one sentence of 30 tokens into 30 tokens on one thread, beside the roofline model's
-// estimate for the limits measured in the same process (mostly the time of reading the weights).
-// Names: decoding/<network>/beam:<n>. Networks: the shapes A to D of the peers' table, and the published
+// Translating one sentence of 30 tokens into 30 tokens on one thread, beside the roofline model's estimate for the
+// limits measured in the same process (mostly the time of reading the weights, at the bandwidth of a buffer of their
+// size). Names: decoding/<network>/beam:<n>. Networks: the shapes A to D of the peers' table, and the published
 // SubTransformers from $HAT_SHARED/reference/configs. Times are CPU time.
 // `--rss <network>` translates once in this process and prints the most memory it ever had; `--list` prints the names.
 #include "support.hpp"
@@ -81,17 +81,21 @@ hat::CostOptions cost_options(std::size_t vocabulary) {
     return {.source_length = length, .target_length = length, .source_vocab = vocabulary, .target_vocab = vocabulary};
 }
 
-/// The machine's limits at this moment (neighbours take a part of the memory's bandwidth), per second.
-struct Limits {
+/// The machine's limits at this moment (neighbours take a part of the memory's bandwidth), per second. The bandwidth is
+/// that of reading as many bytes again and again as a step reads: of the caches, as far as they hold a model.
+class Limits {
+public:
     double bandwidth = 0, flops = 0;
+    explicit Limits(double bytes) : data_(bench::random_buffer(static_cast<std::size_t>(bytes) / sizeof(float))) {}
     void measure() {
-        static const auto data = bench::random_buffer((std::size_t{256} << 20) / sizeof(float));
+        bandwidth = std::max(bandwidth, bench::best_read(data_, 6));
         double work = 0;
-        const double read = bench::best_seconds(8, [&] { work = bench::read_all(data); });
-        bandwidth = std::max(bandwidth, work / read);
         const double fma = bench::best_seconds(8, [&] { work = bench::fma_chains(); });
         flops = std::max(flops, work / fma);
     }
+
+private:
+    hat::AlignedBuffer<float> data_;
 };
 
 // -- runs -------------------------------------------------------------------------------------------------------------
@@ -130,22 +134,24 @@ void decode(benchmark::State& state, const Network& n) {
     const hat::InferenceModel<float> model(weights, n.arch);
     hat::InferenceSession<float> session(model);
     const auto source = sentence(n.vocabulary);
-    Limits limits;
+    const hat::RooflineWork work{.source_length = length, .target_length = length, .beam = beam, .vocab = n.vocabulary};
+    // a floor: keys and values of earlier steps, which fit a second-level cache, cost nothing; weights are read
+    const auto estimate = [&](double flops, double bandwidth) {
+        return hat::Roofline({.flops = flops, .bandwidth = bandwidth, .cache_bytes = 1 << 20, .cache_bandwidth = 1e18},
+                             work)
+            .estimate(n.arch);
+    };
+    Limits limits(estimate(1, 1).decoder.bytes / length);
     limits.measure();
     hat::beam_search(session, source, beam_options(beam));  // grows the working memory
     for (auto _ : state)
         if (hat::beam_search(session, source, beam_options(beam))[0][0].tokens.size() != length)
             return state.SkipWithError("the translation does not have 30 tokens");
     limits.measure();
-
-    const hat::RooflineWork work{.source_length = length, .target_length = length, .beam = beam, .vocab = n.vocabulary};
-    // a floor: keys and values of earlier steps, which fit a second-level cache, cost nothing; weights come from memory
-    const hat::RooflineDevice device{
-        .flops = limits.flops, .bandwidth = limits.bandwidth, .cache_bytes = 1 << 20, .cache_bandwidth = 1e18};
-    const auto estimate = hat::Roofline(device, work).estimate(n.arch);
-    const double floor = estimate.total().count() * 1e-3, bytes = estimate.decoder.bytes;
+    const auto best = estimate(limits.flops, limits.bandwidth);
+    const double floor = best.total().count() * 1e-3, bytes = best.decoder.bytes;
     state.counters["MB/step"] = bytes / length * 1e-6;
-    state.counters["DRAM_GB/s"] = limits.bandwidth * 1e-9;
+    state.counters["limit_GB/s"] = limits.bandwidth * 1e-9;
     state.counters["floor_ms"] = floor * 1e3;
     state.counters["of_floor"] =
         benchmark::Counter(floor, benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);

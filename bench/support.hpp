@@ -68,18 +68,33 @@ inline double fma_chains() {
     return 2.0 * chains * hat::simd::width<float> * steps;
 }
 
-/// Reads all of it; how many bytes that were.
-inline double read_all(const hat::AlignedBuffer<float>& data) {
+/// Reads all of it as `streams` (1, 2, 4 or 8) streams side by side; how many bytes that were.
+template <std::size_t streams>
+double read_all(const hat::AlignedBuffer<float>& data) {
     using V = hat::simd::Vec<float>;
-    constexpr std::size_t step = 8 * hat::simd::width<float>;
+    constexpr std::size_t W = hat::simd::width<float>, step = 8 / streams * W;
     V s[8];
     for (auto& v : s) v = hat::simd::zero<float>();
-    const float* p = data.data();
-    for (std::size_t i = 0; i + step <= data.size(); i += step)
+    const std::size_t part = data.size() / streams;
+    for (std::size_t i = 0; i + step <= part; i += step)
 #pragma GCC unroll 8
-        for (std::size_t j = 0; j < 8; ++j) s[j] = s[j] + hat::simd::load(p + i + j * hat::simd::width<float>);
+        for (std::size_t j = 0; j < 8; ++j) {
+            const float* p = data.data() + j % streams * part + i + j / streams * W;
+            __builtin_prefetch(p + 256);
+            s[j] = s[j] + hat::simd::load(p);
+        }
     for (auto& v : s) benchmark::DoNotOptimize(v);
     return static_cast<double>(data.size() * sizeof(float));
+}
+
+/// Bytes per second of CPU time that one core reads, going through `data` again and again: the best of several numbers
+/// of streams, `times` each. The first pass of each brings into the caches what they can keep.
+inline double best_read(const hat::AlignedBuffer<float>& data, int times) {
+    double bytes = 0;
+    const auto seconds = std::min({best_seconds(times, [&] { bytes = read_all<1>(data); }),
+                                   best_seconds(times, [&] { bytes = read_all<2>(data); }),
+                                   best_seconds(times, [&] { bytes = read_all<4>(data); })});
+    return bytes / seconds;
 }
 
 /// The most memory this process ever had, in MiB (Linux; elsewhere 0).
@@ -97,11 +112,11 @@ inline void fma_peak(benchmark::State& state) {
     rate(state, "GFLOP/s", flops);
 }
 
-/// Reading `bytes` again and again on one core.
+/// Reading `bytes` again and again on one core, in two streams.
 inline void read_bandwidth(benchmark::State& state, std::size_t bytes) {
     const auto data = random_buffer(bytes / sizeof(float));
     double read = 0;
-    for (auto _ : state) read = read_all(data);
+    for (auto _ : state) read = read_all<2>(data);
     rate(state, "GB/s", read);
 }
 

@@ -141,7 +141,7 @@ void tile(K k, const In* a, std::size_t a_row, std::size_t a_col, const In* cons
     for (std::size_t i = 0; i < bases; ++i) base[i] = a + 5 * i * a_row;
     // b streams, from memory when there are few rows: the hardware's prefetchers stop at every page
     constexpr bool few = R <= tile_rows<In> / 2;
-    constexpr std::size_t ahead = (R <= 2 ? 1024 : few ? 4096 : 2048) / sizeof(In);
+    constexpr std::size_t ahead = (few && R > 2 ? 4096 : 2048) / sizeof(In);
     const auto one_step = [&] {
         decltype(simd::load(a)) right[C];
 #pragma GCC unroll 16
