@@ -39,7 +39,8 @@ foreach(name ${hat_components})
     target_link_libraries(hat_${name} INTERFACE hat ${hat_${name}_LIBRARY})
     list(APPEND hat_found_components hat::${name})
   elseif(NOT PROJECT_IS_TOP_LEVEL)
-    # whoever links it reads in CMake's error why it is not there
+    # whoever links it reads in CMake's error, and in this line before it, why it is not there
+    message(STATUS "hat's component ${name} needs ${hat_${name}_NEEDS}, which was not found")
     add_library(hat_${name} INTERFACE)
     add_library(hat::${name} ALIAS hat_${name})
     target_link_libraries(hat_${name} INTERFACE hat::${name}_needs_${hat_${name}_NEEDS}_which_was_not_found)
@@ -71,17 +72,17 @@ if(HAT_INSTALL)
   include(CMakePackageConfigHelpers)
   set(package_folder ${CMAKE_INSTALL_DATADIR}/cmake/hat) # nothing in it depends on the architecture
   install(TARGETS hat EXPORT hatTargets
-    FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
-    FILE_SET optional DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
-  install(EXPORT hatTargets NAMESPACE hat:: DESTINATION ${package_folder})
+    FILE_SET HEADERS DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT headers
+    FILE_SET optional DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT headers)
+  install(EXPORT hatTargets NAMESPACE hat:: DESTINATION ${package_folder} COMPONENT headers)
   configure_package_config_file(${CMAKE_CURRENT_LIST_DIR}/hatConfig.cmake.in ${PROJECT_BINARY_DIR}/hatConfig.cmake
     INSTALL_DESTINATION ${package_folder})
   write_basic_package_version_file(${PROJECT_BINARY_DIR}/hatConfigVersion.cmake
     COMPATIBILITY SameMinorVersion ARCH_INDEPENDENT)
   install(FILES ${PROJECT_BINARY_DIR}/hatConfig.cmake ${PROJECT_BINARY_DIR}/hatConfigVersion.cmake
-    ${CMAKE_CURRENT_LIST_DIR}/HatComponents.cmake DESTINATION ${package_folder})
+    ${CMAKE_CURRENT_LIST_DIR}/HatComponents.cmake DESTINATION ${package_folder} COMPONENT headers)
   file(RELATIVE_PATH hat_pc_to_prefix ${CMAKE_INSTALL_FULL_DATADIR}/pkgconfig ${CMAKE_INSTALL_PREFIX})
   file(RELATIVE_PATH hat_pc_to_include ${CMAKE_INSTALL_PREFIX} ${CMAKE_INSTALL_FULL_INCLUDEDIR})
   configure_file(${CMAKE_CURRENT_LIST_DIR}/hat.pc.in ${PROJECT_BINARY_DIR}/hat.pc @ONLY)
-  install(FILES ${PROJECT_BINARY_DIR}/hat.pc DESTINATION ${CMAKE_INSTALL_DATADIR}/pkgconfig)
+  install(FILES ${PROJECT_BINARY_DIR}/hat.pc DESTINATION ${CMAKE_INSTALL_DATADIR}/pkgconfig COMPONENT headers)
 endif()
