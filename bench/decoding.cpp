@@ -1,7 +1,7 @@
-// Translating one sentence of 30 tokens into 30 tokens on one thread, beside the roofline model's estimate for the
-// limits measured in the same process (mostly the time of reading the weights, at the bandwidth of a buffer of their
-// size). Names: decoding/<network>/beam:<n>. Networks: the shapes A to D of the peers' table, and the published
-// SubTransformers from $HAT_SHARED/reference/configs. Times are CPU time.
+// Translating one sentence of 30 tokens into 30 tokens on one thread, in fp32 and from quantized weights, beside the
+// roofline model's estimate for the limits measured in the same process (mostly the time of reading the weights, at the
+// bandwidth of a buffer of their size). Names: decoding/<network>/beam:<n>. Networks: the shapes A to D of the peers'
+// table, and the published SubTransformers from $HAT_SHARED/reference/configs. Times are CPU time.
 // `--rss <network>` translates once in this process and prints the most memory it ever had; `--list` prints the names.
 #include "support.hpp"
 
@@ -10,8 +10,10 @@
 #include <cstdlib>
 #include <filesystem>
 #include <hat/decode/beam_search.hpp>
+#include <hat/deploy/stored_transformer.hpp>
 #include <hat/io/reference_config.hpp>
 #include <hat/latency/roofline.hpp>
+#include <hat/quant/store.hpp>
 #include <hat/space/cost.hpp>
 #include <initializer_list>
 #include <memory>
@@ -128,13 +130,14 @@ hat::BeamOptions beam_options(std::size_t beam) {
     return o;
 }
 
-void decode(benchmark::State& state, const Network& n) {
-    const auto beam = static_cast<std::size_t>(state.range(0));
-    const hat::Weights<float> weights = random_weights(n);
-    const hat::InferenceModel<float> model(weights, n.arch);
-    hat::InferenceSession<float> session(model);
-    const auto source = sentence(n.vocabulary);
-    const hat::RooflineWork work{.source_length = length, .target_length = length, .beam = beam, .vocab = n.vocabulary};
+/// Times translate(), which returns the number of tokens, beside the floor for weights of so many bytes each.
+template <class Translate>
+void run(benchmark::State& state, const Network& n, std::size_t beam, double bytes_per_weight, Translate&& translate) {
+    const hat::RooflineWork work{.source_length = length,
+                                 .target_length = length,
+                                 .beam = beam,
+                                 .vocab = n.vocabulary,
+                                 .bytes_per_weight = bytes_per_weight};
     // a floor: keys and values of earlier steps, which fit a second-level cache, cost nothing; weights are read
     const auto estimate = [&](double flops, double bandwidth) {
         return hat::Roofline({.flops = flops, .bandwidth = bandwidth, .cache_bytes = 1 << 20, .cache_bandwidth = 1e18},
@@ -143,12 +146,12 @@ void decode(benchmark::State& state, const Network& n) {
     };
     Limits limits(estimate(1, 1).decoder.bytes / length);
     limits.measure();
-    hat::beam_search(session, source, beam_options(beam));  // grows the working memory
+    translate();  // grows the working memory
     for (auto _ : state)
-        if (hat::beam_search(session, source, beam_options(beam))[0][0].tokens.size() != length)
-            return state.SkipWithError("the translation does not have 30 tokens");
+        if (translate() != length) return state.SkipWithError("the translation does not have 30 tokens");
     limits.measure();
-    const auto best = estimate(limits.flops, limits.bandwidth);
+    // dot products of bytes: four times as many operations in a vector as in fp32
+    const auto best = estimate(limits.flops * (bytes_per_weight < 4 ? 4 : 1), limits.bandwidth);
     const double floor = best.total().count() * 1e-3, bytes = best.decoder.bytes;
     state.counters["MB/step"] = bytes / length * 1e-6;
     state.counters["limit_GB/s"] = limits.bandwidth * 1e-9;
@@ -156,6 +159,46 @@ void decode(benchmark::State& state, const Network& n) {
     state.counters["of_floor"] =
         benchmark::Counter(floor, benchmark::Counter::kIsIterationInvariantRate | benchmark::Counter::kInvert);
     bench::rate(state, "read_GB/s", bytes);
+}
+
+void decode(benchmark::State& state, const Network& n) {
+    const auto beam = static_cast<std::size_t>(state.range(0));
+    const hat::Weights<float> weights = random_weights(n);
+    const hat::InferenceModel<float> model(weights, n.arch);
+    hat::InferenceSession<float> session(model);
+    const auto source = sentence(n.vocabulary);
+    run(state, n, beam, 4, [&] { return hat::beam_search(session, source, beam_options(beam))[0][0].tokens.size(); });
+}
+
+/// A network as hat export stores it, with its weights in `format`.
+template <hat::MatrixFormat format>
+struct Stored {
+    hat::StaticConfig config;
+    hat::AlignedBuffer<std::byte> bytes;
+    hat::RuntimeArch arch;
+    Stored(const Network& n, hat::CodebookMath math) : arch(hat::canonical(n.arch)) {
+        const hat::Weights<float> weights = random_weights(n);
+        bytes = hat::store_weights(weights, n.arch, {.format = format});
+        config = hat::static_config(weights.config());
+        config.format = format;
+        config.codebook_math = math;
+    }
+};
+
+template <hat::MatrixFormat format>
+void decode_stored(benchmark::State& state, const Network& n, hat::CodebookMath math) {
+    const auto beam = static_cast<std::size_t>(state.range(0));
+    const Stored<format> stored(n, math);
+    const hat::StoredTransformer<format> model(
+        stored.bytes.data(), stored.arch, stored.config,
+        hat::StaticLimits{.max_source = length, .max_target = length, .beam = beam});
+    hat::AlignedBuffer<std::byte> workspace(model.workspace_bytes());
+    typename hat::StoredTransformer<format>::Session session(model, workspace.data());
+    const auto source = sentence(n.vocabulary);
+    std::vector<std::int32_t> target(length);
+    run(state, n, beam, format == hat::MatrixFormat::int8 ? 1 : 0.5, [&] {
+        return session.translate(source[0], target, {.min_length = length - 1, .max_length_b = length - 1}).length;
+    });
 }
 
 /// Peak memory of one translation with the network's own weights.
@@ -187,11 +230,19 @@ int main(int argc, char** argv) {
         return 0;
     }
     bench::register_limits({262144});
-    for (const Network& n : networks())
-        benchmark::RegisterBenchmark(("decoding/" + n.name).c_str(), [n](benchmark::State& s) { decode(s, n); })
-            ->ArgName("beam")
-            ->Arg(5)
-            ->Arg(1)
-            ->Unit(benchmark::kMillisecond);
+    using hat::CodebookMath, hat::MatrixFormat;
+    const auto add = [](const std::string& name, auto f) {
+        benchmark::RegisterBenchmark(name.c_str(), f)->ArgName("beam")->Arg(5)->Arg(1)->Unit(benchmark::kMillisecond);
+    };
+    for (const Network& n : networks()) {
+        add("decoding/" + n.name, [n](benchmark::State& s) { decode(s, n); });
+        if (n.name.size() > 1) continue;  // finding codebooks takes its time
+        add("decoding/" + n.name + "/int8",
+            [n](benchmark::State& s) { decode_stored<MatrixFormat::int8>(s, n, CodebookMath::exact); });
+        add("decoding/" + n.name + "/codes_integers",
+            [n](benchmark::State& s) { decode_stored<MatrixFormat::codebook4>(s, n, CodebookMath::integers); });
+        add("decoding/" + n.name + "/codes_exact",
+            [n](benchmark::State& s) { decode_stored<MatrixFormat::codebook4>(s, n, CodebookMath::exact); });
+    }
     return bench::run(argc, argv);
 }
