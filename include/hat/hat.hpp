@@ -30,6 +30,7 @@
 #include <hat/kernel/linear.hpp>
 #include <hat/kernel/loss.hpp>
 #include <hat/kernel/parallel.hpp>
+#include <hat/kernel/plain_vector.hpp>
 #include <hat/kernel/simd.hpp>
 #include <hat/kernel/softmax.hpp>
 

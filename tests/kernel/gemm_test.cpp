@@ -14,24 +14,13 @@ using hat_test::Sheet;
 
 namespace {
 
-/// One step of a chain, as the vector unit of this build does it.
-template <class T>
-T step(T a, T b, T c) {
-#if defined(__FMA__) || defined(__aarch64__)
-    return std::fma(a, b, c);
-#else
-    const T product = a * b;
-    return product + c;
-#endif
-}
-
 /// The oracle: for every output one chain over ascending k, then the epilogue. a(i, k), b(k, j).
 template <class T, class A, class B>
 void oracle(Sheet<T>& c, std::size_t k, A&& a, B&& b, const hat::Epilogue<T>& end) {
     for (std::size_t i = 0; i < c.rows; ++i)
         for (std::size_t j = 0; j < c.cols; ++j) {
             T sum = end.accumulate ? c(i, j) : T(0);
-            for (std::size_t kk = 0; kk < k; ++kk) sum = step(a(i, kk), b(kk, j), sum);
+            for (std::size_t kk = 0; kk < k; ++kk) sum = hat_test::step(a(i, kk), b(kk, j), sum);
             if (end.bias) sum = sum + end.bias[j];
             if (end.relu && sum < T(0)) sum = T(0);
             sum = sum * end.scale;

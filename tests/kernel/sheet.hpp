@@ -1,6 +1,6 @@
 #pragma once
 /// \file
-/// Matrices for the kernel tests, and derivatives by central differences.
+/// Matrices for the kernel tests, a step of a chain, and derivatives by central differences.
 
 #include <algorithm>
 #include <cmath>
@@ -12,6 +12,17 @@
 #include <vector>
 
 namespace hat_test {
+
+/// One step of a chain, as the vector unit of this build does it.
+template <class T>
+T step(T a, T b, T c) {
+#if defined(__FMA__) || defined(__ARM_FEATURE_FMA) || defined(__riscv_flen)
+    return std::fma(a, b, c);
+#else
+    const T product = a * b;
+    return product + c;
+#endif
+}
 
 /// Owns a rows x cols matrix whose rows are `pad` elements further apart; the padding is NaN, so that reading it spoils
 /// the result and writing it shows.

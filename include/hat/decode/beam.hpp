@@ -246,8 +246,8 @@ private:
         auto sum = simd::zero<T>();
         const auto s = simd::splat(shift);
         simd::for_each_vector<T>(
-            n, [&](auto load, auto) { sum = sum + simd::exp<T>(load(x, -std::numeric_limits<T>::infinity()) - s); });
-        return simd::sum<T>(sum);
+            n, [&](auto load, auto) { sum = sum + simd::exp(load(x, -std::numeric_limits<T>::infinity()) - s); });
+        return simd::sum(sum);
     }
 
     /// Finishes hypotheses and sentences, and fills the rows of the next step.

@@ -30,7 +30,7 @@ void weighted_vectors(const T* p, std::size_t n, const ValueOf& value, T* out) {
         const V weight = simd::splat(p[j]);
         const T* v = value(j);
 #pragma GCC unroll 8
-        for (std::size_t c = 0; c < N; ++c) acc[c] = simd::fma<T>(weight, simd::load(v + c * simd::width<T>), acc[c]);
+        for (std::size_t c = 0; c < N; ++c) acc[c] = simd::fma(weight, simd::load(v + c * simd::width<T>), acc[c]);
     }
 #pragma GCC unroll 8
     for (std::size_t c = 0; c < N; ++c) simd::store(out + c * simd::width<T>, acc[c]);
@@ -50,7 +50,7 @@ void weighted_sum(const T* p, std::size_t n, std::size_t columns, const ValueOf&
     if (const std::size_t rest = columns - c; rest != 0) {
         auto acc = simd::zero<T>();
         for (std::size_t j = 0; j < n; ++j)
-            acc = simd::fma<T>(simd::splat(p[j]), simd::load_partial(value(j) + c, rest), acc);
+            acc = simd::fma(simd::splat(p[j]), simd::load_partial(value(j) + c, rest), acc);
         simd::store_partial(out + c, acc, rest);
     }
 }

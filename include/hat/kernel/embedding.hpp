@@ -90,7 +90,7 @@ namespace detail {
 template <class T, Extent N>
 void embed_token(const T* row, T scale, const T* position, T* out, N n) {
     const auto s = simd::splat(scale);
-    simd::for_each_vector<T>(n, [&](auto load, auto store) { store(out, simd::fma<T>(s, load(row), load(position))); });
+    simd::for_each_vector<T>(n, [&](auto load, auto store) { store(out, simd::fma(s, load(row), load(position))); });
 }
 }  // namespace detail
 
@@ -119,7 +119,7 @@ void embed_backward(const E& executor, std::span<const std::int32_t> tokens, T s
             T* to = dtable.row(static_cast<std::size_t>(tokens[t])) + c0;
             const T* from = dx.row(t) + c0;
             simd::for_each_vector<T>(columns,
-                                     [&](auto load, auto store) { store(to, simd::fma<T>(s, load(from), load(to))); });
+                                     [&](auto load, auto store) { store(to, simd::fma(s, load(from), load(to))); });
         }
     });
 }

@@ -27,19 +27,18 @@ template <class T, Extent N>
 void norm_row(const T* x, const Norm<T>& norm, T* y, N n, T* mean_out, T* rstd_out) {
     auto sum = simd::zero<T>();
     simd::for_each_vector<T>(n, [&](auto load, auto) { sum = sum + load(x); });
-    const T mean = simd::sum<T>(sum) / static_cast<T>(std::size_t{n});
+    const T mean = simd::sum(sum) / static_cast<T>(std::size_t{n});
     const auto m = simd::splat(mean);
     auto square = simd::zero<T>();
     simd::for_each_vector<T>(n, [&](auto load, auto) {
         const auto d = load(x, mean) - m;
-        square = simd::fma<T>(d, d, square);
+        square = simd::fma(d, d, square);
     });
-    const T variance = simd::sum<T>(square) / static_cast<T>(std::size_t{n});
+    const T variance = simd::sum(square) / static_cast<T>(std::size_t{n});
     const T rstd = T(1) / std::sqrt(variance + static_cast<T>(layer_norm_epsilon));
     const auto r = simd::splat(rstd);
-    simd::for_each_vector<T>(n, [&](auto load, auto store) {
-        store(y, simd::fma<T>((load(x) - m) * r, load(norm.weight), load(norm.bias)));
-    });
+    simd::for_each_vector<T>(
+        n, [&](auto load, auto store) { store(y, simd::fma((load(x) - m) * r, load(norm.weight), load(norm.bias))); });
     if (mean_out) *mean_out = mean, *rstd_out = rstd;
 }
 }  // namespace detail
@@ -82,7 +81,7 @@ void layer_norm_backward(const E& executor, View<const T> x, const T* mean, cons
             T *w = dweight + c0, *b = dbias + c0;
             const auto m = simd::splat(mean[r]), s = simd::splat(rstd[r]);
             simd::for_each_vector<T>(columns, [&](auto load, auto store) {
-                store(w, simd::fma<T>(load(d), (load(in) - m) * s, load(w)));
+                store(w, simd::fma(load(d), (load(in) - m) * s, load(w)));
                 store(b, load(b) + load(d));
             });
         }
@@ -94,16 +93,16 @@ void layer_norm_backward(const E& executor, View<const T> x, const T* mean, cons
             const auto m = simd::splat(mean[r]), s = simd::splat(rstd[r]);
             auto sum = simd::zero<T>(), dot = simd::zero<T>();
             simd::for_each_vector<T>(n, [&](auto load, auto) {
-                sum = simd::fma<T>(load(d), load(weight), sum);
-                dot = simd::fma<T>(load(d) * load(weight), (load(in) - m) * s, dot);
+                sum = simd::fma(load(d), load(weight), sum);
+                dot = simd::fma(load(d) * load(weight), (load(in) - m) * s, dot);
             });
-            const auto mean_g = simd::splat(simd::sum<T>(sum) / static_cast<T>(n));
-            const auto mean_gx = simd::splat(simd::sum<T>(dot) / static_cast<T>(n));
+            const auto mean_g = simd::splat(simd::sum(sum) / static_cast<T>(n));
+            const auto mean_gx = simd::splat(simd::sum(dot) / static_cast<T>(n));
             simd::for_each_vector<T>(n, [&](auto load, auto store) {
                 const auto hat_x = (load(in) - m) * s;
-                const auto centred = simd::fma<T>(load(d), load(weight), simd::zero<T>() - mean_g);
-                const auto v = simd::fma<T>(simd::zero<T>() - hat_x, mean_gx, centred);
-                store(out, accumulate ? simd::fma<T>(s, v, load(out)) : s * v);
+                const auto centred = simd::fma(load(d), load(weight), simd::zero<T>() - mean_g);
+                const auto v = simd::fma(simd::zero<T>() - hat_x, mean_gx, centred);
+                store(out, accumulate ? simd::fma(s, v, load(out)) : s * v);
             });
         }
     });

@@ -35,7 +35,7 @@ LossSums smoothed_loss_row(T* logits, std::size_t vocabulary, std::size_t target
     const T top = row_max(logits, vocabulary);
     auto sum = simd::zero<T>();
     simd::for_each_vector<T>(vocabulary, [&](auto load, auto) { sum = sum + load(logits); });
-    const double total = static_cast<double>(simd::sum<T>(sum)), right = static_cast<double>(logits[target]);
+    const double total = static_cast<double>(simd::sum(sum)), right = static_cast<double>(logits[target]);
     T exponentials;
     if (gradient) {
         exponentials = row_exp(logits, logits, vocabulary, top);
@@ -43,9 +43,9 @@ LossSums smoothed_loss_row(T* logits, std::size_t vocabulary, std::size_t target
         auto e = simd::zero<T>();
         const auto shift = simd::splat(top);
         simd::for_each_vector<T>(vocabulary, [&](auto load, auto) {
-            e = e + simd::exp<T>(load(logits, -std::numeric_limits<T>::infinity()) - shift);
+            e = e + simd::exp(load(logits, -std::numeric_limits<T>::infinity()) - shift);
         });
-        exponentials = simd::sum<T>(e);
+        exponentials = simd::sum(e);
     }
     const double v = static_cast<double>(vocabulary);
     const double log_sum = static_cast<double>(top) + std::log(static_cast<double>(exponentials));
@@ -53,8 +53,8 @@ LossSums smoothed_loss_row(T* logits, std::size_t vocabulary, std::size_t target
     if (gradient) {
         // d/dlogit = p - ((1 - eps) [target] + eps / V)
         const auto scale = simd::splat(T(1) / exponentials), floor = simd::splat(static_cast<T>(-smoothing / v));
-        simd::for_each_vector<T>(
-            vocabulary, [&](auto load, auto store) { store(logits, simd::fma<T>(load(logits), scale, floor)); });
+        simd::for_each_vector<T>(vocabulary,
+                                 [&](auto load, auto store) { store(logits, simd::fma(load(logits), scale, floor)); });
         logits[target] -= static_cast<T>(1 - smoothing);
     }
     return {(1 - smoothing) * nll + smoothing / v * smooth, nll, 1};

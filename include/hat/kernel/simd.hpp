@@ -1,36 +1,70 @@
 #pragma once
 /// \file
 /// The only file that includes xsimd. It absorbs what differs between 8.1 and 14 (hadd became reduce_add in 9; fma, NaN
-/// in max, interleaving: see there), uses nothing else that changed, and lends intrinsics a portable twin. On 32-bit
-/// ARM there are vectors of float but not of double.
+/// in max, interleaving: see there), uses nothing else that changed, and lends intrinsics a portable twin. What xsimd
+/// has no vectors for are `Plain` ones: everything on machines without any and wherever HAT_SCALAR is defined, which
+/// also keeps all intrinsics away; doubles on 32-bit ARM.
 
 #include <bit>
+#include <cmath>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <hat/kernel/plain_vector.hpp>
+#include <type_traits>
+#if !defined(HAT_SCALAR)
 #include <xsimd/xsimd.hpp>
 #if defined(__AVX__)
 #include <immintrin.h>
 #elif defined(__ARM_NEON)
 #include <arm_neon.h>
 #endif
+#endif
 #if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
 #error "hat: -ffast-math reorders sums and forgets the infinities that masks are made of; compile without it"
+#endif
+
+// what this file may use, up to its end
+#if !defined(HAT_SCALAR) && !defined(XSIMD_NO_SUPPORTED_ARCHITECTURE)
+#define HAT_XSIMD
+#if defined(__AVX512F__)
+#define HAT_AVX512
+#endif
+#if defined(__AVX__)
+#define HAT_AVX
+#endif
+#if defined(__AVX2__)
+#define HAT_AVX2
+#endif
+#if defined(__ARM_NEON)
+#define HAT_NEON
+#endif
+#if defined(__aarch64__)
+#define HAT_NEON64
+#endif
 #endif
 
 namespace hat::simd {
 
 /// The machine's widest vector of T.
+#if !defined(HAT_XSIMD)
+template <class T>
+using Vec = Plain<T>;
+#elif defined(HAT_NEON) && !defined(HAT_NEON64)
+template <class T>
+using Vec = std::conditional_t<std::same_as<T, double>, Plain<T>, xsimd::batch<T>>;
+#else
 template <class T>
 using Vec = xsimd::batch<T>;
+#endif
 
 /// Numbers in a vector.
 template <class T>
 inline constexpr std::size_t width = Vec<T>::size;
 
 /// Vector registers of the instruction set: decides how large a register block of a product may be.
-#if defined(__AVX512F__) || defined(__aarch64__)
+#if defined(HAT_AVX512) || defined(HAT_NEON64)
 inline constexpr std::size_t registers = 32;
 #else
 inline constexpr std::size_t registers = 16;
@@ -56,11 +90,12 @@ template <class T>
 inline Vec<T> zero() {
     return Vec<T>(T(0));
 }
+#if defined(HAT_XSIMD)  // plain_vector.hpp has the same for Plain
 /// a * b + c with one rounding where the instruction set has it; kernels never write a * b + c otherwise, because
 /// compilers contract that as they please. xsimd 8.1 multiplies and adds apart on AVX-512, hence the intrinsics.
 template <class T>
-inline Vec<T> fma(const Vec<T>& a, const Vec<T>& b, const Vec<T>& c) {
-#if defined(__AVX512F__)
+inline xsimd::batch<T> fma(const xsimd::batch<T>& a, const xsimd::batch<T>& b, const xsimd::batch<T>& c) {
+#if defined(HAT_AVX512)
     if constexpr (std::same_as<T, float> && width<T> == 16)
         return _mm512_fmadd_ps(a, b, c);
     else if constexpr (std::same_as<T, double> && width<T> == 8)
@@ -71,41 +106,48 @@ inline Vec<T> fma(const Vec<T>& a, const Vec<T>& b, const Vec<T>& c) {
 }
 /// The larger one in each lane; b's where either is NaN.
 template <class T>
-inline Vec<T> max(const Vec<T>& a, const Vec<T>& b) {
+inline xsimd::batch<T> max(const xsimd::batch<T>& a, const xsimd::batch<T>& b) {
     return xsimd::select(a > b, a, b);  // xsimd::max treats a NaN differently from version to version
 }
 /// The magnitude of each lane.
 template <class T>
-inline Vec<T> abs(const Vec<T>& a) {
+inline xsimd::batch<T> abs(const xsimd::batch<T>& a) {
     return xsimd::abs(a);
 }
 /// e to the power of each lane.
 template <class T>
-inline Vec<T> exp(const Vec<T>& a) {
+inline xsimd::batch<T> exp(const xsimd::batch<T>& a) {
     return xsimd::exp(a);
 }
-/// The square root of each lane, correctly rounded: xsimd 8.1 only estimates it on aarch64.
+/// The square root of each lane, correctly rounded: xsimd 8.1 only estimates it on ARM.
 template <class T>
-inline Vec<T> sqrt(const Vec<T>& a) {
-#if defined(__aarch64__)
+inline xsimd::batch<T> sqrt(const xsimd::batch<T>& a) {
+#if defined(HAT_NEON64)
     if constexpr (std::same_as<T, float> && width<T> == 4)
         return vsqrtq_f32(a);
     else if constexpr (std::same_as<T, double> && width<T> == 2)
         return vsqrtq_f64(a);
     else
+#elif defined(HAT_NEON)
+    if constexpr (std::same_as<T, float> && width<T> == 4) {
+        float lanes[4];  // NEON itself has no such instruction here
+        a.store_unaligned(lanes);
+        for (float& x : lanes) x = std::sqrt(x);
+        return xsimd::batch<T>::load_unaligned(lanes);
+    } else
 #endif
         return xsimd::sqrt(a);
 }
 
 /// x where the condition is positive, else zero.
 template <class T>
-inline Vec<T> where_positive(const Vec<T>& condition, const Vec<T>& x) {
+inline xsimd::batch<T> where_positive(const xsimd::batch<T>& condition, const xsimd::batch<T>& x) {
     return xsimd::select(condition > zero<T>(), x, zero<T>());
 }
 
 /// The sum over the lanes, in one fixed order.
 template <class T>
-inline T sum(const Vec<T>& v) {
+inline T sum(const xsimd::batch<T>& v) {
     if constexpr (requires { reduce_add(v); })
         return reduce_add(v);
     else
@@ -113,7 +155,7 @@ inline T sum(const Vec<T>& v) {
 }
 /// The largest lane.
 template <class T>
-inline T max_lane(const Vec<T>& v) {
+inline T max_lane(const xsimd::batch<T>& v) {
     alignas(64) T lanes[width<T>];
     v.store_aligned(lanes);
     T m = lanes[0];
@@ -124,13 +166,13 @@ inline T max_lane(const Vec<T>& v) {
 /// The first (second) halves of two vectors, interleaved: a0 b0 a1 b1 ... xsimd 8.1 interleaves within 128 bits on AVX
 /// and AVX-512, hence the intrinsics.
 template <class T>
-inline Vec<T> interleave_low(const Vec<T>& a, const Vec<T>& b) {
-#if defined(__AVX512F__)
+inline xsimd::batch<T> interleave_low(const xsimd::batch<T>& a, const xsimd::batch<T>& b) {
+#if defined(HAT_AVX512)
     if constexpr (std::same_as<T, float> && width<T> == 16)
         return _mm512_permutex2var_ps(a, _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), b);
     if constexpr (std::same_as<T, double> && width<T> == 8)
         return _mm512_permutex2var_pd(a, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), b);
-#elif defined(__AVX__)
+#elif defined(HAT_AVX)
     if constexpr (std::same_as<T, float> && width<T> == 8)
         return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x20);
     if constexpr (std::same_as<T, double> && width<T> == 4)
@@ -140,14 +182,14 @@ inline Vec<T> interleave_low(const Vec<T>& a, const Vec<T>& b) {
 }
 /// The second halves, see interleave_low().
 template <class T>
-inline Vec<T> interleave_high(const Vec<T>& a, const Vec<T>& b) {
-#if defined(__AVX512F__)
+inline xsimd::batch<T> interleave_high(const xsimd::batch<T>& a, const xsimd::batch<T>& b) {
+#if defined(HAT_AVX512)
     if constexpr (std::same_as<T, float> && width<T> == 16)
         return _mm512_permutex2var_ps(
             a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31), b);
     if constexpr (std::same_as<T, double> && width<T> == 8)
         return _mm512_permutex2var_pd(a, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b);
-#elif defined(__AVX__)
+#elif defined(HAT_AVX)
     if constexpr (std::same_as<T, float> && width<T> == 8)
         return _mm256_permute2f128_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b), 0x31);
     if constexpr (std::same_as<T, double> && width<T> == 4)
@@ -155,6 +197,7 @@ inline Vec<T> interleave_high(const Vec<T>& a, const Vec<T>& b) {
 #endif
     return xsimd::zip_hi(a, b);
 }
+#endif
 
 /// The portable twin of load_partial: the first n numbers, zeros (or `rest`) behind them.
 template <class T>
@@ -174,7 +217,7 @@ inline void store_partial_portable(T* p, const Vec<T>& v, std::size_t n) {
 /// The first n < width numbers, `rest` behind them; reads nothing past p[n - 1].
 template <class T>
 inline Vec<T> load_partial(const T* p, std::size_t n, T rest = T(0)) {
-#if defined(__AVX512F__)
+#if defined(HAT_AVX512)
     if constexpr (std::same_as<T, float> && width<T> == 16)
         return _mm512_mask_loadu_ps(_mm512_set1_ps(rest), static_cast<__mmask16>((1U << n) - 1U), p);
     else if constexpr (std::same_as<T, double> && width<T> == 8)
@@ -186,7 +229,7 @@ inline Vec<T> load_partial(const T* p, std::size_t n, T rest = T(0)) {
 /// Writes the first n < width numbers and nothing behind them.
 template <class T>
 inline void store_partial(T* p, const Vec<T>& v, std::size_t n) {
-#if defined(__AVX512F__)
+#if defined(HAT_AVX512)
     if constexpr (std::same_as<T, float> && width<T> == 16)
         _mm512_mask_storeu_ps(p, static_cast<__mmask16>((1U << n) - 1U), v);
     else if constexpr (std::same_as<T, double> && width<T> == 8)
@@ -209,7 +252,7 @@ template <class T>
 inline void transpose(const T* in, std::size_t stride, std::size_t rows, std::size_t cols, T* out,
                       std::size_t out_stride) {
     constexpr std::size_t W = width<T>;
-    if constexpr (requires(Vec<T> v) { xsimd::zip_lo(v, v); } && (W & (W - 1)) == 0) {
+    if constexpr ((W & (W - 1)) == 0) {
         // log2(W) perfect shuffles: each interleaves vector i with vector i + W / 2
         Vec<T> v[W], next[W];
 #pragma GCC unroll 16
@@ -253,16 +296,16 @@ inline void for_each_vector(N count, Body&& body) {
 
 // -- dot products of bytes, and tables of sixteen entries -------------------------------------------------------------
 
-#if defined(__AVX512VNNI__) && defined(__AVX512BW__)
+#if defined(HAT_AVX512) && defined(__AVX512VNNI__) && defined(__AVX512BW__)
 #define HAT_DOT_512  // up to the end of this file
 #endif
 
 /// A register of bytes: operands of dot4().
 #if defined(HAT_DOT_512)
 using Bytes = __m512i;
-#elif defined(__AVX2__)
+#elif defined(HAT_AVX2)
 using Bytes = __m256i;
-#elif defined(__ARM_NEON)
+#elif defined(HAT_NEON)
 using Bytes = uint8x16_t;
 #else
 struct Bytes {
@@ -270,9 +313,9 @@ struct Bytes {
 };
 #endif
 /// A register of 32-bit sums, one for each four bytes.
-#if defined(__AVX2__)
+#if defined(HAT_AVX2)
 using Sums = Bytes;
-#elif defined(__ARM_NEON)
+#elif defined(HAT_NEON)
 using Sums = int32x4_t;
 #else
 struct Sums {
@@ -282,8 +325,8 @@ struct Sums {
 
 /// What dot4() takes a weight's byte minus: 128, or 0 where the instruction multiplies unsigned bytes by signed ones.
 /// In that case a sum is too large by 128 times the sum of the inputs.
-#if defined(HAT_DOT_512) || (defined(__AVX2__) && defined(__AVXVNNI__)) || \
-    (!defined(__AVX2__) && defined(__ARM_FEATURE_MATMUL_INT8))
+#if defined(HAT_DOT_512) || (defined(HAT_AVX2) && defined(__AVXVNNI__)) || \
+    (defined(HAT_NEON) && defined(__ARM_FEATURE_MATMUL_INT8))
 inline constexpr int dot_zero = 0;
 #else
 inline constexpr int dot_zero = 128;
@@ -293,9 +336,9 @@ inline constexpr int dot_zero = 128;
 inline Bytes load_bytes(const std::uint8_t* p) {
 #if defined(HAT_DOT_512)
     return _mm512_loadu_si512(p);
-#elif defined(__AVX2__)
+#elif defined(HAT_AVX2)
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-#elif defined(__ARM_NEON)
+#elif defined(HAT_NEON)
     return vld1q_u8(p);
 #else
     Bytes b;
@@ -307,9 +350,9 @@ inline Bytes load_bytes(const std::uint8_t* p) {
 inline void store_bytes(std::uint8_t* p, const Bytes& b) {
 #if defined(HAT_DOT_512)
     _mm512_storeu_si512(p, b);
-#elif defined(__AVX2__)
+#elif defined(HAT_AVX2)
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), b);
-#elif defined(__ARM_NEON)
+#elif defined(HAT_NEON)
     vst1q_u8(p, b);
 #else
     std::memcpy(p, b.lane, sizeof b.lane);
@@ -321,9 +364,9 @@ inline Bytes splat_four(const std::int8_t* p) {
     std::memcpy(&four, p, sizeof four);
 #if defined(HAT_DOT_512)
     return _mm512_set1_epi32(four);
-#elif defined(__AVX2__)
+#elif defined(HAT_AVX2)
     return _mm256_set1_epi32(four);
-#elif defined(__ARM_NEON)
+#elif defined(HAT_NEON)
     return vreinterpretq_u8_s32(vdupq_n_s32(four));
 #else
     Bytes b;
@@ -335,9 +378,9 @@ inline Bytes splat_four(const std::int8_t* p) {
 inline Sums splat_sum(std::int32_t x) {
 #if defined(HAT_DOT_512)
     return _mm512_set1_epi32(x);
-#elif defined(__AVX2__)
+#elif defined(HAT_AVX2)
     return _mm256_set1_epi32(x);
-#elif defined(__ARM_NEON)
+#elif defined(HAT_NEON)
     return vdupq_n_s32(x);
 #else
     return {{x, x, x, x}};
@@ -347,9 +390,9 @@ inline Sums splat_sum(std::int32_t x) {
 inline Sums add_sums(const Sums& a, const Sums& b) {
 #if defined(HAT_DOT_512)
     return _mm512_add_epi32(a, b);
-#elif defined(__AVX2__)
+#elif defined(HAT_AVX2)
     return _mm256_add_epi32(a, b);
-#elif defined(__ARM_NEON)
+#elif defined(HAT_NEON)
     return vaddq_s32(a, b);
 #else
     Sums s;
@@ -361,9 +404,9 @@ inline Sums add_sums(const Sums& a, const Sums& b) {
 inline void store_sums(std::int32_t* p, const Sums& s) {
 #if defined(HAT_DOT_512)
     _mm512_storeu_si512(p, s);
-#elif defined(__AVX2__)
+#elif defined(HAT_AVX2)
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), s);
-#elif defined(__ARM_NEON)
+#elif defined(HAT_NEON)
     vst1q_s32(p, s);
 #else
     std::memcpy(p, s.lane, sizeof s.lane);
@@ -375,9 +418,9 @@ inline Bytes dot_operand(const Bytes& w) {
     if constexpr (dot_zero == 0) {
         return w;
     } else {
-#if defined(__AVX2__) && !defined(HAT_DOT_512)
+#if defined(HAT_AVX2) && !defined(HAT_DOT_512)
         return _mm256_xor_si256(w, _mm256_set1_epi8(-128));
-#elif !defined(__AVX2__) && defined(__ARM_NEON)
+#elif !defined(HAT_AVX2) && defined(HAT_NEON)
         return veorq_u8(w, vdupq_n_u8(128));
 #else
         return w;
@@ -393,20 +436,20 @@ inline void dot4_portable(std::int32_t* sums, const std::uint8_t* w, const std::
 inline Sums dot4(const Sums& sum, const Bytes& w, const Bytes& x) {
 #if defined(HAT_DOT_512)
     return _mm512_dpbusd_epi32(sum, w, x);
-#elif defined(__AVX2__) && defined(__AVXVNNI__)
+#elif defined(HAT_AVX2) && defined(__AVXVNNI__)
     return _mm256_dpbusd_avx_epi32(sum, w, x);
-#elif defined(__AVX2__)
+#elif defined(HAT_AVX2)
     // unsigned times signed: |x| and w with x's sign; two products are at most 2 * 127 * 127 < 2^15
     const __m256i pairs = _mm256_maddubs_epi16(_mm256_abs_epi8(x), _mm256_sign_epi8(w, x));
     return _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
-#elif defined(__ARM_FEATURE_MATMUL_INT8)
+#elif defined(HAT_NEON) && defined(__ARM_FEATURE_MATMUL_INT8)
     return vusdotq_s32(sum, w, vreinterpretq_s8_u8(x));
-#elif defined(__ARM_FEATURE_DOTPROD)
+#elif defined(HAT_NEON) && defined(__ARM_FEATURE_DOTPROD)
     return vdotq_s32(sum, vreinterpretq_s8_u8(w), vreinterpretq_s8_u8(x));
-#elif defined(__ARM_NEON)
+#elif defined(HAT_NEON)
     const int8x16_t a = vreinterpretq_s8_u8(w), b = vreinterpretq_s8_u8(x);
     const int16x8_t low = vmull_s8(vget_low_s8(a), vget_low_s8(b)), high = vmull_s8(vget_high_s8(a), vget_high_s8(b));
-#if defined(__aarch64__)
+#if defined(HAT_NEON64)
     return vpadalq_s16(sum, vpaddq_s16(low, high));
 #else
     return vpadalq_s16(sum, vcombine_s16(vpadd_s16(vget_low_s16(low), vget_high_s16(low)),
@@ -423,7 +466,7 @@ inline Sums dot4(const Sums& sum, const Bytes& w, const Bytes& x) {
 inline Bytes byte_table(const std::uint8_t* p) {
 #if defined(HAT_DOT_512)
     return _mm512_broadcast_i32x4(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
-#elif defined(__AVX2__)
+#elif defined(HAT_AVX2)
     return _mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
 #else
     return load_bytes(p);
@@ -437,11 +480,11 @@ inline void lookup_bytes_portable(const std::uint8_t* table, const std::uint8_t*
 inline Bytes lookup_bytes(const Bytes& table, const Bytes& index) {
 #if defined(HAT_DOT_512)
     return _mm512_shuffle_epi8(table, index);
-#elif defined(__AVX2__)
+#elif defined(HAT_AVX2)
     return _mm256_shuffle_epi8(table, index);
-#elif defined(__aarch64__)
+#elif defined(HAT_NEON64)
     return vqtbl1q_u8(table, index);
-#elif defined(__ARM_NEON)
+#elif defined(HAT_NEON)
     const uint8x8x2_t halves = {{vget_low_u8(table), vget_high_u8(table)}};
     return vcombine_u8(vtbl2_u8(halves, vget_low_u8(index)), vtbl2_u8(halves, vget_high_u8(index)));
 #else
@@ -454,9 +497,9 @@ inline Bytes lookup_bytes(const Bytes& table, const Bytes& index) {
 inline Bytes low_nibbles(const Bytes& b) {
 #if defined(HAT_DOT_512)
     return _mm512_and_si512(b, _mm512_set1_epi8(15));
-#elif defined(__AVX2__)
+#elif defined(HAT_AVX2)
     return _mm256_and_si256(b, _mm256_set1_epi8(15));
-#elif defined(__ARM_NEON)
+#elif defined(HAT_NEON)
     return vandq_u8(b, vdupq_n_u8(15));
 #else
     Bytes out;
@@ -468,9 +511,9 @@ inline Bytes low_nibbles(const Bytes& b) {
 inline Bytes high_nibbles(const Bytes& b) {
 #if defined(HAT_DOT_512)
     return _mm512_and_si512(_mm512_srli_epi16(b, 4), _mm512_set1_epi8(15));
-#elif defined(__AVX2__)
+#elif defined(HAT_AVX2)
     return _mm256_and_si256(_mm256_srli_epi16(b, 4), _mm256_set1_epi8(15));
-#elif defined(__ARM_NEON)
+#elif defined(HAT_NEON)
     return vshrq_n_u8(b, 4);
 #else
     Bytes out;
@@ -480,13 +523,13 @@ inline Bytes high_nibbles(const Bytes& b) {
 }
 
 /// Sixteen numbers in registers, for lookup().
-#if defined(__AVX512F__)
+#if defined(HAT_AVX512)
 using Table16 = __m512;
-#elif defined(__AVX2__)
+#elif defined(HAT_AVX2)
 struct Table16 {
     __m256 low, high;
 };
-#elif defined(__aarch64__)
+#elif defined(HAT_NEON64)
 using Table16 = uint8x16x4_t;
 #else
 struct Table16 {
@@ -494,11 +537,11 @@ struct Table16 {
 };
 #endif
 /// width<float> words of 32 bits that hold codes of 4 bits.
-#if defined(__AVX512F__)
+#if defined(HAT_AVX512)
 using Codes = __m512i;
-#elif defined(__AVX2__)
+#elif defined(HAT_AVX2)
 using Codes = __m256i;
-#elif defined(__aarch64__)
+#elif defined(HAT_NEON64)
 using Codes = uint32x4_t;
 #else
 struct Codes {
@@ -508,11 +551,11 @@ struct Codes {
 
 /// Sixteen numbers from p, aligned or not.
 inline Table16 load_table(const float* p) {
-#if defined(__AVX512F__)
+#if defined(HAT_AVX512)
     return _mm512_loadu_ps(p);
-#elif defined(__AVX2__)
+#elif defined(HAT_AVX2)
     return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)};
-#elif defined(__aarch64__)
+#elif defined(HAT_NEON64)
     Table16 t;
     for (int i = 0; i < 4; ++i) t.val[i] = vreinterpretq_u8_f32(vld1q_f32(p + 4 * i));
     return t;
@@ -524,11 +567,11 @@ inline Table16 load_table(const float* p) {
 }
 /// width<float> words from p, aligned or not.
 inline Codes load_codes(const std::uint32_t* p) {
-#if defined(__AVX512F__)
+#if defined(HAT_AVX512)
     return _mm512_loadu_si512(p);
-#elif defined(__AVX2__)
+#elif defined(HAT_AVX2)
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-#elif defined(__aarch64__)
+#elif defined(HAT_NEON64)
     return vld1q_u32(p);
 #else
     Codes c;
@@ -546,14 +589,14 @@ inline Vec<float> lookup_portable(const float* table, const std::uint32_t* words
 template <unsigned shift>
 inline Vec<float> lookup(const Table16& table, const Codes& words) {
     static_assert(shift <= 28);
-#if defined(__AVX512F__)
+#if defined(HAT_AVX512)
     return _mm512_permutexvar_ps(_mm512_srli_epi32(words, shift), table);  // it reads four bits of an index
-#elif defined(__AVX2__)
+#elif defined(HAT_AVX2)
     // the permutation reads three bits of an index, the blend the fourth, moved to the sign
     const __m256i index = _mm256_srli_epi32(words, shift);
     return _mm256_blendv_ps(_mm256_permutevar8x32_ps(table.low, index), _mm256_permutevar8x32_ps(table.high, index),
                             _mm256_castsi256_ps(_mm256_slli_epi32(words, 28 - shift)));
-#elif defined(__aarch64__)
+#elif defined(HAT_NEON64)
     // the four bytes of entry i are bytes 4 i .. 4 i + 3 of the table
     uint32x4_t code = words;
     if constexpr (shift != 0) code = vshrq_n_u32(words, shift);
@@ -565,7 +608,13 @@ inline Vec<float> lookup(const Table16& table, const Codes& words) {
 }
 
 /// width<float> integers from p, as the nearest floats.
-inline Vec<float> load_as_float(const std::int32_t* p) { return xsimd::to_float(Vec<std::int32_t>::load_unaligned(p)); }
+inline Vec<float> load_as_float(const std::int32_t* p) {
+#if defined(HAT_XSIMD)
+    return xsimd::to_float(Vec<std::int32_t>::load_unaligned(p));
+#else
+    return Vec<float>::each([p](std::size_t i) { return static_cast<float>(p[i]); });
+#endif
+}
 /// The portable twin of store_rounded.
 inline void store_rounded_portable(std::int8_t* p, const Vec<float>& v, std::size_t n) {
     alignas(64) float lanes[width<float>];
@@ -580,7 +629,7 @@ inline void store_rounded_portable(std::int8_t* p, const Vec<float>& v, std::siz
 /// returns them all as floats. The sum with 1.5 * 2^23 has them in its low bits.
 inline Vec<float> store_rounded(std::int8_t* p, const Vec<float>& a, const Vec<float>& b, std::size_t n) {
     const Vec<float> big = splat(12582912.0F), v = fma(a, b, big);
-#if defined(__AVX512F__)
+#if defined(HAT_AVX512)
     if (n == width<float>)
         _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(_mm512_castps_si512(v)));
     else
@@ -591,7 +640,7 @@ inline Vec<float> store_rounded(std::int8_t* p, const Vec<float>& a, const Vec<f
 
 // -- pairs of bfloat16 ------------------------------------------------------------------------------------------------
 
-#if defined(__AVX512BF16__) && defined(__AVX512BW__)
+#if defined(HAT_AVX512) && defined(__AVX512BF16__) && defined(__AVX512BW__)
 #define HAT_BF16_512  // up to the end of this file
 #endif
 
@@ -707,5 +756,11 @@ inline Vec<float> fma(const Bf16Pairs& a, const Bf16Pairs& b, const Vec<float>& 
 
 #undef HAT_BF16_512
 #undef HAT_DOT_512
+#undef HAT_XSIMD
+#undef HAT_AVX512
+#undef HAT_AVX2
+#undef HAT_AVX
+#undef HAT_NEON
+#undef HAT_NEON64
 
 }  // namespace hat::simd

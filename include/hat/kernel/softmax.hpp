@@ -15,7 +15,7 @@ T row_max(const T* x, std::size_t n) {
     auto m = simd::splat(-std::numeric_limits<T>::infinity());
     simd::for_each_vector<T>(n,
                              [&](auto load, auto) { m = simd::max(m, load(x, -std::numeric_limits<T>::infinity())); });
-    return simd::max_lane<T>(m);
+    return simd::max_lane(m);
 }
 
 /// y = exp(x - shift); returns the sum. y may be x.
@@ -24,11 +24,11 @@ T row_exp(const T* x, T* y, std::size_t n, T shift) {
     auto sum = simd::zero<T>();
     const auto s = simd::splat(shift);
     simd::for_each_vector<T>(n, [&](auto load, auto store) {
-        const auto e = simd::exp<T>(load(x, -std::numeric_limits<T>::infinity()) - s);
+        const auto e = simd::exp(load(x, -std::numeric_limits<T>::infinity()) - s);
         store(y, e);
         sum = sum + e;
     });
-    return simd::sum<T>(sum);
+    return simd::sum(sum);
 }
 
 /// x *= factor
@@ -49,8 +49,8 @@ void softmax_row(T* x, std::size_t n) {
 template <class T>
 void softmax_row_backward(const T* p, T* d, std::size_t n) {
     auto dot = simd::zero<T>();
-    simd::for_each_vector<T>(n, [&](auto load, auto) { dot = simd::fma<T>(load(p), load(d), dot); });
-    const auto total = simd::splat(simd::sum<T>(dot));
+    simd::for_each_vector<T>(n, [&](auto load, auto) { dot = simd::fma(load(p), load(d), dot); });
+    const auto total = simd::splat(simd::sum(dot));
     simd::for_each_vector<T>(n, [&](auto load, auto store) { store(d, load(p) * (load(d) - total)); });
 }
 

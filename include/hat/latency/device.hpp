@@ -72,7 +72,9 @@ inline std::string compiler_text() {
     std::string text = "unknown";
 #endif
     while (!text.empty() && text.back() == ' ') text.pop_back();
-#if defined(__AVX512F__)
+#if defined(HAT_SCALAR)
+    text += " scalar";
+#elif defined(__AVX512F__)
     text += " avx512f";
 #elif defined(__AVX2__)
     text += " avx2";

@@ -265,9 +265,8 @@ struct FeedForwardPass {
                 T* d = dh.row(r);
                 const T* h = hidden.row(r);
                 const auto factor = simd::splat(scale);
-                simd::for_each_vector<T>(dh.cols, [&](auto load, auto store) {
-                    store(d, simd::where_positive<T>(load(h), load(d) * factor));
-                });
+                simd::for_each_vector<T>(
+                    dh.cols, [&](auto load, auto store) { store(d, simd::where_positive(load(h), load(d) * factor)); });
             }
         });
         grad.add(c, w.fc1, dh, in);
