@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Exports the winner of a finished run as fp32, builds the exported project for this machine and for 64- and 32-bit ARM,
-# and compares the translations of sentences: every processor must give the same text.
+# Exports the winner of a finished run as fp32, builds the exported project for this machine, for it without vectors, and
+# for 64- and 32-bit ARM, and compares the translations of sentences: every program must give the same text.
 # Usage: exported.sh RUN_FOLDER TEXT [FOLDER]; TEXT is a file, a sentence a line. HAT names the program (build/gcc/bin/hat).
 set -eu -o pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
@@ -12,18 +12,23 @@ build() {  # name, options of CMake
   cmake -S "$folder/project" -B "$folder/$1" -DHAT_INCLUDE_DIR="$root/include" "${@:2}" >/dev/null
   cmake --build "$folder/$1" >/dev/null
 }
-build native
-"$folder/native/translate" <"$text" >"$folder/native.txt"
-compare() {  # name, emulator
-  build "$1" --toolchain "$root/cmake/toolchains/$1.cmake"
-  "$2" "$folder/$1/translate" <"$text" >"$folder/$1.txt"
+same() {  # name, the command that translates
+  "${@:2}" <"$text" >"$folder/$1.txt"
   if ! diff "$folder/native.txt" "$folder/$1.txt"; then
     echo "exported.sh: the lines above (<) are not those that $1 gives (>)" >&2
     return 1
   fi
   echo "$1: $(wc -l <"$folder/$1.txt") sentences as on this machine"
 }
-compare aarch64 qemu-aarch64-static & # at once: emulation takes minutes
+cross() {  # name of a toolchain file, emulator
+  build "$1" --toolchain "$root/cmake/toolchains/$1.cmake"
+  same "$1" "$2" "$folder/$1/translate"
+}
+build native
+"$folder/native/translate" <"$text" >"$folder/native.txt"
+cross aarch64 qemu-aarch64-static & # at once: emulation takes minutes
 other=$!
-compare armv7 qemu-arm-static
+build scalar -DNATIVE=OFF -DCMAKE_CXX_FLAGS=-DHAT_SCALAR
+same scalar "$folder/scalar/translate"
+cross armv7 qemu-arm-static
 wait $other

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Builds and runs small programs that use all of hat with each compiler that is there, in both standards, for several
-# instruction sets and without RTTI, with all warnings on hat's headers as ordinary ones.
+# instruction sets, without vectors and without RTTI, with all warnings on hat's headers as ordinary ones.
 # Usage: tests/install/compilers.sh WORK_FOLDER [INCLUDE_ROOT] (a folder with other versions of xtensor/, xsimd/, xtl/)
-# COMPILERS chooses the compilers (default: g++ clang++-14 clang++-16, and those for 64- and 32-bit ARM under qemu),
+# COMPILERS chooses the compilers (default: g++ clang++-14 clang++-16, and those for ARM and RISC-V under qemu),
 # OPTIMISE the level (default -O2; -O0 is too low for g++ with AVX-512, whose intrinsics are macros there).
 set -eu
 source=$(cd "$(dirname "$0")/../.." && pwd)
@@ -29,7 +29,8 @@ check() { # check COMPILER FLAGS RUNNER: one program of two translation units, o
   fi
 }
 
-for cxx in ${COMPILERS:-g++ clang++-14 clang++-16 aarch64-linux-gnu-g++ arm-linux-gnueabihf-g++}; do
+for cxx in ${COMPILERS:-g++ clang++-14 clang++-16 aarch64-linux-gnu-g++ arm-linux-gnueabihf-g++
+    riscv64-linux-gnu-g++}; do
   if ! command -v "$cxx" >/dev/null; then
     echo "absent $cxx"
     continue
@@ -41,12 +42,17 @@ for cxx in ${COMPILERS:-g++ clang++-14 clang++-16 aarch64-linux-gnu-g++ arm-linu
       ;;
     arm-*)
       check "$cxx" "-std=c++20 $optimise -static -march=armv7-a+neon-vfpv4 -mfpu=neon-vfpv4 -Wno-psabi" qemu-arm-static
+      check "$cxx" "-std=c++20 $optimise -static -march=armv7-a+vfpv3-d16 -mfpu=vfpv3-d16 -Wno-psabi" qemu-arm-static
+      ;;
+    riscv64-*)
+      check "$cxx" "-std=c++20 $optimise -static" qemu-riscv64-static
       ;;
     *)
       native=-march=native
       # g++ 12's own AVX-512 intrinsics trip these, whoever uses them
       case $cxx in *clang*) ;; *g++*) native="$native -Wno-maybe-uninitialized -Wno-uninitialized" ;; esac
       check "$cxx" "-std=c++20 $optimise" ""
+      check "$cxx" "-std=c++20 $optimise -DHAT_SCALAR" ""
       check "$cxx" "-std=c++2b $optimise -fno-rtti -march=x86-64-v3" ""
       check "$cxx" "-std=c++20 $optimise $native" ""
       ;;
