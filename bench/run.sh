@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Builds and runs all benchmarks; writes their JSON to build/bench/results and prints the tables of docs/performance.md.
 # Usage: bench/run.sh [gemm|quantized|training|decoding|scoring|predictor|static|packed|compile ...], default: all that could be built.
+# What an exported program costs needs a finished run: see bench/deployed.py.
 # Peers are Debian packages, each left out when missing: libopenblas-dev libdnnl-dev python3-torch.
 set -eu
 cd "$(dirname "$0")/.."

@@ -6,7 +6,7 @@ set -eu
 packages="g++ make cmake ninja-build pkg-config libxtensor-dev libxsimd-dev libboost-dev nlohmann-json3-dev libyaml-cpp-dev
   libcli11-dev zlib1g-dev libsentencepiece-dev"
 [ "${1:-}" = --tests ] && packages="$packages doctest-dev clang libclang-rt-14-dev libbenchmark-dev doxygen mkdocs
-  libopenmpi-dev openmpi-bin g++-aarch64-linux-gnu g++-arm-linux-gnueabihf qemu-user-static"
+  libopenmpi-dev openmpi-bin python3 g++-aarch64-linux-gnu g++-arm-linux-gnueabihf qemu-user-static"
 [ "${1:-}" = --bench ] && packages="$packages libbenchmark-dev libopenblas-dev libdnnl-dev"
 [ "${1:-}" = --fuzz ] && packages="$packages clang libclang-rt-14-dev"
 missing=""

@@ -25,6 +25,7 @@ cross() {  # name of a toolchain file, emulator
   same "$1" "$2" "$folder/$1/translate"
 }
 build native
+"$root/bench/deployed.py" --check "$folder/native/translate" "$folder/project/winner.hatw" "$text"
 "$folder/native/translate" <"$text" >"$folder/native.txt"
 cross aarch64 qemu-aarch64-static & # at once: emulation takes minutes
 other=$!
