@@ -18,6 +18,7 @@
 #include <hat/core/thread_pool.hpp>
 #include <hat/core/tokens.hpp>
 
+#include <hat/kernel/amx.hpp>
 #include <hat/kernel/attention.hpp>
 #include <hat/kernel/cached_attention.hpp>
 #include <hat/kernel/codebook.hpp>

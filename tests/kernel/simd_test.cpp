@@ -278,6 +278,40 @@ TEST_CASE("rounding to pairs of bfloat16 equals its portable twin: to nearest ev
     CHECK(simd::second_of(pair) == 2);
 }
 
+TEST_CASE("rounding to pairs and transposing equals its portable twin, bit for bit, and reads nothing outside") {
+    constexpr std::size_t w = simd::width<float>, stride = 2 * w + 3;
+    hat::Rng rng(7);
+    std::vector<std::size_t> counts{0, 1, w / 2 + 1, w};
+    for (const std::size_t rows : counts)
+        for (const std::size_t k : {std::size_t{0}, std::size_t{1}, w - 1, w, w + 1, 2 * w - 1, 2 * w}) {
+            CAPTURE(rows);
+            CAPTURE(k);
+            std::vector<simd::Bf16Pair> found((w + 2) * w, {7}), portable = found;
+            const auto check = [&] {
+                for (std::size_t i = 0; i < found.size(); ++i) CHECK(found[i].bits == portable[i].bits);
+            };
+            // memory that ends with the block, so that a sanitizer sees what is read behind it
+            std::vector<float> block(rows && k ? (rows - 1) * stride + k : 0);
+            for (float& x : block) x = static_cast<float>(rng.normal());
+            simd::round_rows_across(block.data(), stride, rows, k, found.data(), w + 2);
+            simd::round_rows_across_portable(block.data(), stride, rows, k, portable.data(), w + 2);
+            check();
+            if (rows > 1 && k > 2) {
+                CHECK(simd::first_of(found[w + 2 + 1]) ==
+                      simd::first_of({simd::round_to_bf16(block[stride + 2]) << 16U}));
+            }
+            block.assign(rows && k ? (k - 1) * stride + rows : 0, 0.0F);
+            for (float& x : block) x = static_cast<float>(rng.normal());
+            simd::round_columns_along(block.data(), stride, k, rows, found.data(), w + 2);
+            simd::round_columns_along_portable(block.data(), stride, k, rows, portable.data(), w + 2);
+            check();
+            if (rows > 1 && k > 3) {
+                CHECK(simd::second_of(found[w + 2 + 1]) ==
+                      simd::first_of({simd::round_to_bf16(block[3 * stride + 1]) << 16U}));
+            }
+        }
+}
+
 TEST_CASE("a step of a chain over pairs of bfloat16 equals its portable twin, bit for bit, without denormals") {
     constexpr std::size_t w = simd::width<float>;
     hat::Rng rng(6);

@@ -342,12 +342,13 @@ void multiply_panels(M m, const In* a, std::size_t a_row, std::size_t a_col, con
 }
 
 /// Cuts a product of m rows and k steps into blocks of rows and of panels: body(first row, rows, first panel, last
-/// panel). With few rows, a piece has panels worth about 2M multiply-adds.
+/// panel). With few rows, a piece has panels worth about 2M multiply-adds. `unit` rows make a register block.
 template <class In, ExecutorPolicy E, class Body>
-void for_each_piece(const E& executor, std::size_t m, std::size_t k, std::size_t panels, Body&& body) {
-    const std::size_t row_block = tile_rows<In> * (m < 1024 ? 4 : 8), row_blocks = (m + row_block - 1) / row_block;
+void for_each_piece(const E& executor, std::size_t m, std::size_t k, std::size_t panels, Body&& body,
+                    std::size_t unit = tile_rows<In>) {
+    const std::size_t row_block = unit * (m < 1024 ? 4 : 8), row_blocks = (m + row_block - 1) / row_block;
     std::size_t group = 16;
-    if (m <= 2 * tile_rows<In>) {
+    if (m <= 2 * unit) {
         const std::size_t work = std::max<std::size_t>(1, m * k * tile_columns<In>);
         group = ((std::size_t{1} << 21) / work + 4) / 4 * 4;
     }

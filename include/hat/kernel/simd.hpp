@@ -239,6 +239,24 @@ inline void store_partial(T* p, const Vec<T>& v, std::size_t n) {
         store_partial_portable(p, v, n);
 }
 
+/// Makes the columns of width<T> vectors (a power of two) of them: log2(width) perfect shuffles, each of which
+/// interleaves vector i with vector i + width / 2.
+template <class T>
+inline void transpose_registers(Vec<T> (&v)[width<T>]) {
+    constexpr std::size_t W = width<T>;
+    Vec<T> next[W];
+#pragma GCC unroll 4
+    for (std::size_t step = 1; step < W; step *= 2) {
+#pragma GCC unroll 16
+        for (std::size_t i = 0; i < W / 2; ++i) {
+            next[2 * i] = interleave_low(v[i], v[i + W / 2]);
+            next[2 * i + 1] = interleave_high(v[i], v[i + W / 2]);
+        }
+#pragma GCC unroll 16
+        for (std::size_t i = 0; i < W; ++i) v[i] = next[i];
+    }
+}
+
 /// The portable twin of transpose.
 template <class T>
 inline void transpose_portable(const T* in, std::size_t stride, std::size_t rows, std::size_t cols, T* out,
@@ -253,21 +271,11 @@ inline void transpose(const T* in, std::size_t stride, std::size_t rows, std::si
                       std::size_t out_stride) {
     constexpr std::size_t W = width<T>;
     if constexpr ((W & (W - 1)) == 0) {
-        // log2(W) perfect shuffles: each interleaves vector i with vector i + W / 2
-        Vec<T> v[W], next[W];
+        Vec<T> v[W];
 #pragma GCC unroll 16
         for (std::size_t r = 0; r < W; ++r)
             v[r] = r >= rows ? zero<T>() : cols == W ? load(in + r * stride) : load_partial(in + r * stride, cols);
-#pragma GCC unroll 4
-        for (std::size_t step = 1; step < W; step *= 2) {
-#pragma GCC unroll 16
-            for (std::size_t i = 0; i < W / 2; ++i) {
-                next[2 * i] = interleave_low(v[i], v[i + W / 2]);
-                next[2 * i + 1] = interleave_high(v[i], v[i + W / 2]);
-            }
-#pragma GCC unroll 16
-            for (std::size_t i = 0; i < W; ++i) v[i] = next[i];
-        }
+        transpose_registers<T>(v);
         if (cols == W) {
 #pragma GCC unroll 16
             for (std::size_t c = 0; c < W; ++c) store(out + c * out_stride, v[c]);
@@ -698,20 +706,97 @@ inline void round_pairs_portable(const float* first, const float* second, std::s
     for (std::size_t i = 0; i < n; ++i)
         out[i] = {round_to_bf16(first[i]) << 16U | (second ? round_to_bf16(second[i]) : 0U)};
 }
+#if defined(HAT_BF16_512)
+/// The permutation that makes pairs of the 16-bit numbers of the lower (second in a pair) and the upper half.
+inline __m512i interleaved_halves() {
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return _mm512_or_si512(lane, _mm512_slli_epi32(_mm512_add_epi32(lane, _mm512_set1_epi32(16)), 16));
+}
+#endif
 /// Rounds two rows of n numbers to n pairs; a missing second row (null) is zeros.
 inline void round_pairs(const float* first, const float* second, std::size_t n, Bf16Pair* out) {
     std::size_t i = 0;
 #if defined(HAT_BF16_512)
-    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m512i interleaved =
-        _mm512_or_si512(lane, _mm512_slli_epi32(_mm512_add_epi32(lane, _mm512_set1_epi32(16)), 16));
+    const __m512i halves = interleaved_halves();
     for (; i + 16 <= n; i += 16) {
         const __m512 lower = second ? _mm512_loadu_ps(second + i) : _mm512_setzero_ps();
         const auto both = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(_mm512_loadu_ps(first + i), lower));
-        _mm512_storeu_si512(out + i, _mm512_permutexvar_epi16(interleaved, both));
+        _mm512_storeu_si512(out + i, _mm512_permutexvar_epi16(halves, both));
     }
 #endif
     round_pairs_portable(first + i, second ? second + i : nullptr, n - i, out + i);
+}
+
+/// The portable twin of round_rows_across.
+inline void round_rows_across_portable(const float* in, std::size_t stride, std::size_t rows, std::size_t k,
+                                       Bf16Pair* out, std::size_t out_stride) {
+    for (std::size_t r = 0; r < width<float>; ++r)
+        for (std::size_t s = 0; s < width<float>; ++s) {
+            Bf16Pair pair{};
+            if (r < rows && 2 * s < k) round_pairs_portable(in + r * stride + 2 * s, 2 * s + 1 < k ? 2 : 1, &pair);
+            out[s * out_stride + r] = pair;
+        }
+}
+/// Rounds `rows` <= w rows of k <= 2 w neighbours (w = width<float>) and transposes their pairs: pair s of row r
+/// becomes out[s * out_stride + r]. Writes w x w pairs, zeros where there is nothing; reads nothing outside the block.
+inline void round_rows_across(const float* in, std::size_t stride, std::size_t rows, std::size_t k, Bf16Pair* out,
+                              std::size_t out_stride) {
+#if defined(HAT_BF16_512)
+    const auto part = [&](const float* p, std::size_t n) {
+        return n >= 16 ? load(p) : n ? load_partial(p, n) : zero<float>();
+    };
+    Vec<float> v[16];
+#pragma GCC unroll 16
+    for (std::size_t r = 0; r < 16; ++r) {
+        v[r] = zero<float>();
+        if (r >= rows) continue;
+        const float* const row = in + r * stride;
+        const auto both = reinterpret_cast<__m512i>(
+            _mm512_cvtne2ps_pbh(k > 16 ? part(row + 16, k - 16) : zero<float>(), part(row, k)));
+        v[r] = _mm512_castsi512_ps(_mm512_rol_epi32(both, 16));
+    }
+    transpose_registers<float>(v);
+#pragma GCC unroll 16
+    for (std::size_t s = 0; s < 16; ++s) _mm512_storeu_si512(out + s * out_stride, _mm512_castps_si512(v[s]));
+#else
+    round_rows_across_portable(in, stride, rows, k, out, out_stride);
+#endif
+}
+/// The portable twin of round_columns_along.
+inline void round_columns_along_portable(const float* in, std::size_t stride, std::size_t k, std::size_t columns,
+                                         Bf16Pair* out, std::size_t out_stride) {
+    for (std::size_t s = 0; s < width<float>; ++s)
+        for (std::size_t c = 0; c < width<float>; ++c) {
+            Bf16Pair pair{};
+            if (c < columns && 2 * s < k) {
+                const float* const first = in + 2 * s * stride + c;
+                round_pairs_portable(first, 2 * s + 1 < k ? first + stride : nullptr, 1, &pair);
+            }
+            out[c * out_stride + s] = pair;
+        }
+}
+/// Rounds k <= 2 w rows of `columns` <= w numbers (w = width<float>) to pairs of neighbours in a column, and transposes
+/// them: pair s of column c becomes out[c * out_stride + s]. Writes w x w pairs, zeros where there is nothing; reads
+/// nothing outside the block.
+inline void round_columns_along(const float* in, std::size_t stride, std::size_t k, std::size_t columns, Bf16Pair* out,
+                                std::size_t out_stride) {
+#if defined(HAT_BF16_512)
+    const auto row = [&](std::size_t i) {
+        return i >= k ? zero<float>() : columns == 16 ? load(in + i * stride) : load_partial(in + i * stride, columns);
+    };
+    const __m512i halves = interleaved_halves();
+    Vec<float> v[16];
+#pragma GCC unroll 16
+    for (std::size_t s = 0; s < 16; ++s) {
+        const auto both = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(row(2 * s), row(2 * s + 1)));
+        v[s] = _mm512_castsi512_ps(_mm512_permutexvar_epi16(halves, both));
+    }
+    transpose_registers<float>(v);
+#pragma GCC unroll 16
+    for (std::size_t c = 0; c < 16; ++c) _mm512_storeu_si512(out + c * out_stride, _mm512_castps_si512(v[c]));
+#else
+    round_columns_along_portable(in, stride, k, columns, out, out_stride);
+#endif
 }
 
 /// width<Bf16Pair> pairs from p, aligned or not.

@@ -1,0 +1,103 @@
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <hat/core/rng.hpp>
+#include <hat/kernel/amx.hpp>
+#include <thread>
+#include <vector>
+
+namespace simd = hat::simd;
+
+namespace {
+
+constexpr std::size_t tile_w = simd::width<float>, tile_s = simd::tile_side;
+
+/// A number in bfloat16 whose exponent is one of `spread` from `lowest` on (biased, 0: denormal).
+std::uint32_t half_number(hat::Rng& rng, std::uint32_t lowest, std::uint32_t spread) {
+    return static_cast<std::uint32_t>(rng.below(2)) << 15U |
+           (lowest + static_cast<std::uint32_t>(rng.below(spread))) << 7U | static_cast<std::uint32_t>(rng.below(128));
+}
+
+template <std::size_t R, std::size_t C>
+void compare(hat::Rng& rng, std::size_t steps, std::uint32_t lowest, std::uint32_t spread, bool load) {
+    const std::size_t a_row = steps + 5, b_step = 2 * tile_w, c_row = C * tile_w + 3;
+    std::vector<simd::Bf16Pair> a(R * tile_s * a_row), b(steps * b_step);
+    std::vector<float> c(R * tile_s * c_row);
+    for (auto& p : a) p = {half_number(rng, lowest, spread) << 16U | half_number(rng, lowest, spread)};
+    for (auto& p : b) p = {half_number(rng, lowest, spread) << 16U | half_number(rng, lowest, spread)};
+    for (float& x : c) {
+        const std::uint32_t bits =
+            half_number(rng, lowest, spread) << 16U | static_cast<std::uint32_t>(rng.below(65536));
+        std::memcpy(&x, &bits, sizeof x);
+    }
+    std::vector<float> portable = c;
+    {
+        const simd::TileScope scope;
+        simd::dot_tiles<R, C>(steps, a.data(), a_row, b.data(), b_step, c.data(), c_row, load);
+    }
+    simd::dot_tiles_portable<R, C>(steps, a.data(), a_row, b.data(), b_step, portable.data(), c_row, load);
+    std::size_t different = 0;
+    for (std::size_t i = 0; i < c.size(); ++i)
+        if (std::memcmp(&c[i], &portable[i], sizeof c[i]) != 0 && !(std::isnan(c[i]) && std::isnan(portable[i])))
+            ++different;
+    CHECK(different == 0);
+}
+
+}  // namespace
+
+TEST_CASE("dot products in tiles equal their portable twin, bit for bit, with denormals and infinities") {
+    if (!simd::tiles_usable()) {
+        MESSAGE("left out: no AMX for this build, processor or process");
+        return;
+    }
+    hat::Rng rng(1);
+    for (int round = 0; round < 40; ++round)
+        for (const std::size_t steps : {std::size_t{0}, tile_s, 5 * tile_s})
+            for (const bool load : {false, true}) {
+                const auto spread = static_cast<std::uint32_t>(1 + round);
+                CAPTURE(spread);
+                CAPTURE(steps);
+                for (const std::uint32_t lowest : {127 - spread / 2, std::uint32_t{0}, 63 - spread / 2, 215U}) {
+                    CAPTURE(lowest);
+                    compare<1, 1>(rng, steps, lowest, spread, load);
+                    compare<1, 2>(rng, steps, lowest, spread, load);
+                    compare<2, 1>(rng, steps, lowest, spread, load);
+                    compare<2, 2>(rng, steps, lowest, spread, load);
+                }
+            }
+}
+
+TEST_CASE("every thread has tiles of its own") {
+    if (!simd::tiles_usable()) {
+        MESSAGE("left out: no AMX for this build, processor or process");
+        return;
+    }
+    std::vector<std::thread> threads;
+    for (std::uint64_t t = 0; t < 3; ++t)
+        threads.emplace_back([t] {
+            hat::Rng rng(t);
+            for (int round = 0; round < 50; ++round) compare<2, 2>(rng, 4 * tile_s, 120, 14, true);
+        });
+    for (auto& t : threads) t.join();
+}
+
+TEST_CASE("the twin of tiles: two chains of sixteen, then their sum, then what was there") {
+    // one row: 1 in every first number, 2^-24 in every second; the right operand is 1
+    std::vector<simd::Bf16Pair> a(tile_s * tile_s), b(tile_s * tile_w);
+    for (auto& p : a) p = {0x3f800000U | 0x3380U};
+    for (auto& p : b) p = {0x3f803f80U};
+    std::vector<float> c(tile_s * tile_w, 1.0F);
+    simd::dot_tiles_portable<1, 1>(tile_s, a.data(), tile_s, b.data(), tile_w, c.data(), tile_w, true);
+    // added one by one to 16 they would be lost; together they are 2^-20, and half an ulp of 16 is that
+    CHECK(c[0] == 17.0F);
+    simd::dot_tiles_portable<1, 1>(tile_s, a.data(), tile_s, b.data(), tile_w, c.data(), tile_w, false);
+    CHECK(c[0] == 16.0F);
+    for (auto& p : a) p = {0x3f803400U};  // 1 and 2^-23: together 2^-19
+    simd::dot_tiles_portable<1, 1>(tile_s, a.data(), tile_s, b.data(), tile_w, c.data(), tile_w, false);
+    CHECK(c[0] == 16.0F + 0x1p-19F);
+    a[0] = {0x00010000U};  // a denormal number counts as zero
+    simd::dot_tiles_portable<1, 1>(tile_s, a.data(), tile_s, b.data(), tile_w, c.data(), tile_w, false);
+    CHECK(c[0] == 15.0F + 15 * 0x1p-23F);
+}
