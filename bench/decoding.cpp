@@ -130,9 +130,11 @@ hat::BeamOptions beam_options(std::size_t beam) {
     return o;
 }
 
-/// Times translate(), which returns the number of tokens, beside the floor for weights of so many bytes each.
+/// Times translate(), which returns the number of tokens, beside the floor for weights of so many bytes each and for
+/// vectors that do `operations` times those of fp32.
 template <class Translate>
-void run(benchmark::State& state, const Network& n, std::size_t beam, double bytes_per_weight, Translate&& translate) {
+void run(benchmark::State& state, const Network& n, std::size_t beam, double bytes_per_weight, double operations,
+         Translate&& translate) {
     const hat::RooflineWork work{.source_length = length,
                                  .target_length = length,
                                  .beam = beam,
@@ -150,8 +152,7 @@ void run(benchmark::State& state, const Network& n, std::size_t beam, double byt
     for (auto _ : state)
         if (translate() != length) return state.SkipWithError("the translation does not have 30 tokens");
     limits.measure();
-    // dot products of bytes: four times as many operations in a vector as in fp32
-    const auto best = estimate(limits.flops * (bytes_per_weight < 4 ? 4 : 1), limits.bandwidth);
+    const auto best = estimate(limits.flops * operations, limits.bandwidth);
     const double floor = best.total().count() * 1e-3, bytes = best.decoder.bytes;
     state.counters["MB/step"] = bytes / length * 1e-6;
     state.counters["limit_GB/s"] = limits.bandwidth * 1e-9;
@@ -167,7 +168,8 @@ void decode(benchmark::State& state, const Network& n) {
     const hat::InferenceModel<float> model(weights, n.arch);
     hat::InferenceSession<float> session(model);
     const auto source = sentence(n.vocabulary);
-    run(state, n, beam, 4, [&] { return hat::beam_search(session, source, beam_options(beam))[0][0].tokens.size(); });
+    run(state, n, beam, 4, 1,
+        [&] { return hat::beam_search(session, source, beam_options(beam))[0][0].tokens.size(); });
 }
 
 /// A network as hat export stores it, with its weights in `format`.
@@ -196,7 +198,9 @@ void decode_stored(benchmark::State& state, const Network& n, hat::CodebookMath 
     typename hat::StoredTransformer<format>::Session session(model, workspace.data());
     const auto source = sentence(n.vocabulary);
     std::vector<std::int32_t> target(length);
-    run(state, n, beam, format == hat::MatrixFormat::int8 ? 1 : 0.5, [&] {
+    const bool int8 = format == hat::MatrixFormat::int8;
+    // dot products of bytes: four times as many operations in a vector as in fp32
+    run(state, n, beam, int8 ? 1 : 0.5, int8 || math == hat::CodebookMath::integers ? 4 : 1, [&] {
         return session.translate(source[0], target, {.min_length = length - 1, .max_length_b = length - 1}).length;
     });
 }

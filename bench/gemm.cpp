@@ -1,4 +1,5 @@
-// Matrix products beside OpenBLAS and oneDNN: training shapes, packed weights (hot and cold), attention products.
+// Matrix products beside OpenBLAS and oneDNN: training shapes (ours in bf16, too), packed weights (hot and cold),
+// attention products.
 // Names: <group>/<op>/<M>x<N>x<K>/<who>. Run through bench/run.sh, which sets the peers' threads and prints ratios.
 #include "support.hpp"
 
@@ -47,13 +48,13 @@ struct Operands {
           y(bench::random_buffer(s.m * s.n, 3)) {}
 };
 
-void train_hat(benchmark::State& state, Shape s, Op op) {
+void train_hat(benchmark::State& state, Shape s, Op op, hat::Precision precision = hat::Precision::fp32) {
     Operands o(s);
     auto x = matrix(o.x, s.m, s.k), w = matrix(o.w, s.n, s.k), y = matrix(o.y, s.m, s.n);
     for (auto _ : state) {
-        if (op == Op::nt) hat::linear<float>(hat::Serial{}, x, hat::Linear<float>{w}, y);
-        if (op == Op::nn) hat::linear_backward_input<float>(hat::Serial{}, y, w, x, false);
-        if (op == Op::tn) hat::linear_backward_weight<float>(hat::Serial{}, y, x, w, nullptr);
+        if (op == Op::nt) hat::linear<float>(hat::Serial{}, x, hat::Linear<float>{w}, y, {}, precision);
+        if (op == Op::nn) hat::linear_backward_input<float>(hat::Serial{}, y, w, x, false, precision);
+        if (op == Op::tn) hat::linear_backward_weight<float>(hat::Serial{}, y, x, w, nullptr, precision);
         benchmark::ClobberMemory();
     }
 }
@@ -94,6 +95,9 @@ void register_training() {
                     add(at + "hat", s, [op = op](auto& state, Shape z) { train_hat(state, z, op); });
                     add(at + "openblas", s, [op = op](auto& state, Shape z) { train_openblas(state, z, op); });
                     add(at + "onednn", s, [op = op](auto& state, Shape z) { train_onednn(state, z, op); });
+                    if (m == 4096 && n != 3072 && k != 3072)
+                        add(std::string("bf16/") + name + "/" + s.text() + "/hat", s,
+                            [op = op](auto& state, Shape z) { train_hat(state, z, op, hat::Precision::bf16); });
                 }
 }
 
@@ -225,7 +229,8 @@ void register_attention() {
     };
     using T = std::size_t;
     reg("attention/scores/25..30/hat", [](Heads& h, T q, T k, T at, float* p) {
-        hat::detail::small_multiply<float>(hat::Serial{}, q, k, size, h.q.data() + at, w, 1, h.k.data() + at, 1, w, p, k);
+        hat::detail::small_multiply<float>(hat::Serial{}, q, k, size, h.q.data() + at, w, 1, h.k.data() + at, 1, w, p,
+                                           k);
     });
     reg("attention/scores/25..30/openblas", [](Heads& h, T q, T k, T at, float* p) {
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, as_int(q), as_int(k), si, 1, h.q.data() + at, wi,
@@ -235,7 +240,8 @@ void register_attention() {
         dnnl_sgemm('N', 'T', dim(q), dim(k), si, 1, h.q.data() + at, wi, h.k.data() + at, wi, 0, p, dim(k));
     });
     reg("attention/values/25..30/hat", [](Heads& h, T q, T k, T at, float* p) {
-        hat::detail::small_multiply<float>(hat::Serial{}, q, size, k, p, k, 1, h.k.data() + at, w, 1, h.q.data() + at, w);
+        hat::detail::small_multiply<float>(hat::Serial{}, q, size, k, p, k, 1, h.k.data() + at, w, 1, h.q.data() + at,
+                                           w);
     });
     reg("attention/values/25..30/openblas", [](Heads& h, T q, T k, T at, float* p) {
         cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, as_int(q), si, as_int(k), 1, p, as_int(k),

@@ -64,3 +64,10 @@ table("train", "Training shapes, GFLOP/s (packing included)", "")
 table("hot", "Weights packed once, hot, GFLOP/s", "weights read, GB/s")
 table("cold", "Weights packed once, cold (rotating over 256 MiB), GFLOP/s", "of the DRAM bandwidth")
 table("attention", "Attention products of one head in rows of a 512 wide matrix, GFLOP/s", "")
+if bf16 := rows("bf16"):
+    floats = rows("train")
+    print("### Training shapes in bf16, GFLOP/s\n\n| product | bf16 | fp32 | bf16 / fp32 |\n|---|---|---|---|")
+    for shape, who in bf16.items():
+        ours, theirs = who["hat"]["GFLOP/s"], floats[shape]["hat"]["GFLOP/s"]
+        print(f"| {shape} | {ours:.0f} | {theirs:.0f} | {ours / theirs:.2f} |")
+    print()

@@ -1,7 +1,8 @@
 # One program built for several levels of instruction sets, and a launcher that starts the best one. A level is the list
 # of features it needs: the flags of its build and what the launcher asks the processor both come from this list.
-# The features are those that kernels in float and bfloat16 look for. The program computes nothing in bytes, so that VNNI
-# and 64-bit ARM's extensions would bring it nothing.
+# The features are those that kernels in float and bfloat16 look for, but AMX: only one step of a run, training in bfloat16,
+# would use it, and whoever trains can build the program there. The program computes nothing in bytes, so that VNNI and
+# 64-bit ARM's extensions would bring it nothing.
 set(hat_levels x86-64 x86-64-v3 x86-64-v4 x86-64-v4-bf16) # a later one is better
 set(hat_features_x86-64 "")
 set(hat_features_x86-64-v3 avx2 bmi bmi2 fma)

@@ -86,8 +86,7 @@ std::vector<Bf16Shape> bf16_shapes() {
 }  // namespace
 
 TEST_CASE(
-    "a product in bfloat16 is one float chain over ascending k of the rounded operands, bit for bit, for any thread "
-    "count") {
+    "a product in bfloat16 is one chain over ascending k of the rounded operands, bit for bit, for any thread count") {
     hat::Rng rng(1);
     const hat::ThreadPool four(4);
     for (const auto& s : bf16_shapes()) {

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <hat/core/extent.hpp>
 #include <hat/core/rng.hpp>
+#include <hat/kernel/plain_vector.hpp>
 #include <limits>
 #include <span>
 #include <vector>
@@ -16,12 +17,12 @@ namespace hat_test {
 /// One step of a chain, as the vector unit of this build does it.
 template <class T>
 T step(T a, T b, T c) {
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA) || defined(__riscv_flen)
-    return std::fma(a, b, c);
-#else
-    const T product = a * b;
-    return product + c;
-#endif
+    if constexpr (hat::simd::fuses<T>) {
+        return std::fma(a, b, c);
+    } else {
+        const T product = a * b;
+        return product + c;
+    }
 }
 
 /// Owns a rows x cols matrix whose rows are `pad` elements further apart; the padding is NaN, so that reading it spoils

@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
 # The launcher of examples/hat/launcher starts the right build, as if it were that one. Ends with status 0 when all is
-# well. Usage: run.sh FOLDER CXX, where FOLDER is the build's of tests/launcher.
+# well. Usage: run.sh FOLDER CXX LEVELS, where FOLDER is the build's of tests/launcher, and LEVELS is where the builds are,
+# seen from the launcher's folder.
 set -u
 here=$(cd "$(dirname "$0")" && pwd)
-built=$(cd "$1" && pwd) cxx=$2
+built=$(cd "$1" && pwd) cxx=$2 levels=$3
 work=$built/work
 rm -rf "$work"
 mkdir "$work"
@@ -23,9 +24,9 @@ runs() { # runs STATUS PATTERN COMMAND...: its status, and a pattern that all it
 
 # -- what is chosen, by a launcher that takes the levels low, middle and high, and believes the processor runs two of them
 tree() { # tree FOLDER LAUNCHER
-  mkdir -p "$1/bin" "$1/libexec/hat"
+  mkdir -p "$1/bin/$levels"
   cp "$2" "$1/bin/hat"
-  for level in low middle high; do cp "$built/libexec/hat/hat-x86-64" "$1/libexec/hat/hat-$level"; done
+  for level in low middle high; do cp "$built/bin/$levels/hat-x86-64" "$1/bin/$levels/hat-$level"; done
 }
 tree one "$built/choice/hat"
 hat=$work/one/bin/hat
@@ -54,7 +55,7 @@ ln -s hat links/other
 runs 0 "hat-middle .*" links/other
 runs 0 "hat-middle [0-9]+ \[hat\]" env "PATH=$work/links:$PATH" hat
 sed 's,/proc/self/exe,/no/such/file,' "$here/../../examples/hat/launcher/launcher.cpp" >no_proc.cpp
-"$cxx" -std=c++20 -I "$here" '-DHAT_NAME="hat"' '-DHAT_LEVELS_FOLDER="../libexec/hat"' -o no_proc no_proc.cpp || exit
+"$cxx" -std=c++20 -I "$here" '-DHAT_NAME="hat"' "-DHAT_LEVELS_FOLDER=\"$levels\"" -o no_proc no_proc.cpp || exit
 tree "no proc" no_proc
 ln -sf "$work/no proc/bin/hat" links/hat
 runs 0 "hat-middle .*" "$work/no proc/bin/hat"
@@ -65,8 +66,8 @@ runs 0 "hat-middle [0-9]+ \[hat\]" bash -c 'cd "no proc/bin" && PATH= exec -a ha
 runs 1 "hat: error: the folder of this program cannot be found" bash -c 'PATH=/no/such/folder; exec -a hat "no proc/bin/hat"'
 
 # -- a build that is not there
-rm "a folder/libexec/hat/hat-middle"
-runs 1 "hat: error: the build for this processor cannot be started: $work/a folder/bin/../libexec/hat/hat-middle: No such \
+rm "a folder/bin/$levels/hat-middle"
+runs 1 "hat: error: the build for this processor cannot be started: $work/a folder/bin/$levels/hat-middle: No such \
 file or directory; HAT_ISA can name another one of low, middle" "$hat"
 runs 0 "hat-low .*" env HAT_ISA=low "$hat"
 
@@ -91,10 +92,13 @@ done
 runs 0 "hat-$best [0-9]+ .*" "$hat"
 # other processors, by an emulator; what it starts runs on this one
 if command -v qemu-x86_64-static >/dev/null; then
-  cp -r "$built/libexec" "$built/bin" .
-  for level in x86-64-v3 x86-64-v4 x86-64-v4-bf16; do cp libexec/hat/hat-x86-64 libexec/hat/hat-$level; done
+  mkdir -p "emulated/bin/$levels"
+  cp "$built/bin/hat" emulated/bin
+  for level in x86-64 x86-64-v3 x86-64-v4 x86-64-v4-bf16; do
+    cp "$built/bin/$levels/hat-x86-64" "emulated/bin/$levels/hat-$level"
+  done
   for pair in Nehalem:x86-64 IvyBridge:x86-64 Haswell:x86-64-v3 EPYC:x86-64-v3; do
-    runs 0 "(qemu.*warning.*)?hat-${pair#*:} [0-9]+ .*" qemu-x86_64-static -cpu "${pair%:*}" bin/hat
+    runs 0 "(qemu.*warning.*)?hat-${pair#*:} [0-9]+ .*" qemu-x86_64-static -cpu "${pair%:*}" emulated/bin/hat
   done
 fi
 

@@ -97,7 +97,7 @@ void add_run(CLI::App& app) {
                       "Prepare the text, say what each other stage will cost in time, and stop");
     command->footer("Stages:\n" + names +
                     "Stop it at any moment (Ctrl-C, kill -9): the same command goes on, with the same result.\n"
-                    "The key 'precision: bf16' of the configuration trains faster on machines with AMX or AVX512-BF16.\n"
+                    "The key 'precision: bf16' of the configuration trains faster where the build and the machine have AMX.\n"
                     "Example: hat run --config examples/quickstart/quickstart.yml --dir run/quickstart");
     command->callback([o] { run_all(*o); });
 }
@@ -130,7 +130,7 @@ void add_train(CLI::App& app) {
     command->footer(
         "Writes DIR/super, DIR/winner or DIR/baseline, each with a folder model. Needs the stage data; the winner "
         "also\n"
-        "the search. The key 'precision: bf16' of the configuration is faster on machines with AMX or AVX512-BF16.\n"
+        "the search. The key 'precision: bf16' of the configuration is faster where the build and the machine have AMX.\n"
         "Example: hat train --what winner --config mine.yml --dir run/mine");
     command->callback([o] { run_one(*o, {o->what}); });
 }

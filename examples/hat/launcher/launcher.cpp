@@ -3,6 +3,7 @@
 /// the best build for this processor, so that arguments, streams, signals and exit status are that build's own. The
 /// environment variable HAT_ISA names another build.
 
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -31,6 +32,11 @@ std::string resolved(const std::string& path) {
     return result;
 }
 
+bool runnable(const std::string& path) {
+    struct stat status {};
+    return ::access(path.c_str(), X_OK) == 0 && ::stat(path.c_str(), &status) == 0 && S_ISREG(status.st_mode);
+}
+
 /// The file of this program; "" when it cannot be found.
 std::string own_file(const std::string& called) {
     const std::string self = resolved("/proc/self/exe");
@@ -40,7 +46,7 @@ std::string own_file(const std::string& called) {
     const std::string folders = std::string(path ? path : "") + ":";
     for (std::size_t begin = 0, end; (end = folders.find(':', begin)) != std::string::npos; begin = end + 1) {
         const std::string file = (begin == end ? "." : folders.substr(begin, end - begin)) + "/" + called;
-        if (::access(file.c_str(), X_OK) == 0) return resolved(file);
+        if (runnable(file)) return resolved(file);
     }
     return "";
 }

@@ -13,6 +13,7 @@
 #if ((defined(__AMX_TILE__) && defined(__AMX_BF16__)) || (defined(__AMXTILE__) && defined(__AMXBF16__))) && \
     defined(__AVX512BF16__) && defined(__linux__) && !defined(HAT_SCALAR)
 #define HAT_AMX  // up to the end of this file. The second names are those of older versions of clang, 14 for one
+#include <cpuid.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -26,9 +27,13 @@ inline constexpr std::size_t tile_side = 16;
 /// Asked once; threads share the answer.
 inline bool tiles_usable() {
 #if defined(HAT_AMX)
-    // ARCH_REQ_XCOMP_PERM for XFEATURE_XTILEDATA (Linux, Documentation/arch/x86/xstate.rst): the 8 KiB of tiles are
-    // saved only for processes that ask
-    static const bool granted = syscall(SYS_arch_prctl, 0x1023L, 18L) == 0;
+    // CPUID leaf 7, EDX: bit 22 AMX-BF16, bit 24 AMX-TILE. ARCH_REQ_XCOMP_PERM for XFEATURE_XTILEDATA (Linux,
+    // Documentation/arch/x86/xstate.rst): the 8 KiB of tiles are saved only for processes that ask
+    static const bool granted = [] {
+        unsigned a = 0, b = 0, c = 0, d = 0;
+        return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d >> 22U & 1U) != 0 && (d >> 24U & 1U) != 0 &&
+               syscall(SYS_arch_prctl, 0x1023L, 18L) == 0;
+    }();
     return granted;
 #else
     return false;
@@ -92,13 +97,13 @@ void dot_tiles_portable(std::size_t steps, const Bf16Pair* a, std::size_t a_row,
         }
 }
 
-#if defined(HAT_AMX)
-/// c[16 R x 16 C] (+)= a b: R, C = 1 or 2, `steps` a multiple of tile_side. Rows of `a` are a_row pairs apart, steps of
-/// `b` b_step pairs, rows of `c` c_row numbers. With `load`, sums continue from c. Needs tiles_usable() and a
-/// TileScope.
+/// c[16 R x width<float> C] (+)= a b: R, C = 1 or 2, `steps` a multiple of tile_side. Rows of `a` are a_row pairs
+/// apart, steps of `b` b_step pairs, rows of `c` c_row numbers. With `load`, sums continue from c. Where the code is
+/// compiled for AMX, it needs tiles_usable() and a TileScope; elsewhere it is the twin.
 template <std::size_t R, std::size_t C>
 inline void dot_tiles(std::size_t steps, const Bf16Pair* a, std::size_t a_row, const Bf16Pair* b, std::size_t b_step,
                       float* c, std::size_t c_row, bool load) {
+#if defined(HAT_AMX)
     static_assert(1 <= R && R <= 2 && 1 <= C && C <= 2 && width<float> == 16);
     const std::size_t a_bytes = a_row * sizeof(Bf16Pair), b_bytes = b_step * sizeof(Bf16Pair),
                       c_bytes = c_row * sizeof(float);
@@ -134,16 +139,10 @@ inline void dot_tiles(std::size_t steps, const Bf16Pair* a, std::size_t a_row, c
     if constexpr (R == 2) _tile_stored(2, below, c_bytes);
     if constexpr (R == 2 && C == 2) _tile_stored(3, below + 16, c_bytes);
     asm volatile("" ::: "memory");
+#else
+    dot_tiles_portable<R, C>(steps, a, a_row, b, b_step, c, c_row, load);
+#endif
 }
 #undef HAT_AMX
-#else
-/// c[16 R x width<float> C] (+)= a b: R, C = 1 or 2, `steps` a multiple of tile_side. Rows of `a` are a_row pairs
-/// apart, steps of `b` b_step pairs, rows of `c` c_row numbers. With `load`, sums continue from c.
-template <std::size_t R, std::size_t C>
-inline void dot_tiles(std::size_t steps, const Bf16Pair* a, std::size_t a_row, const Bf16Pair* b, std::size_t b_step,
-                      float* c, std::size_t c_row, bool load) {
-    dot_tiles_portable<R, C>(steps, a, a_row, b, b_step, c, c_row, load);
-}
-#endif
 
 }  // namespace hat::simd

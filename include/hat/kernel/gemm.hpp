@@ -281,7 +281,7 @@ void multiply_panels(M m, const In* a, std::size_t a_row, std::size_t a_col, con
                 if (wide > 1 && last_panel - p >= wide) {
                     for (std::size_t q = 0; q < wide; ++q) right[q] = b.at(p + q);
                     tile<M::value, wide, In, K>(k, a, a_row, a_col, right, b.step, c + p * w, c_row,
-                                                std::min(wide * w, n - p * w), end.accumulate, &here, c + (p + 1) * w);
+                                                std::min(wide * w, n - p * w), end.accumulate, &here, c + (p + wide) * w);
                     p += wide;
                 } else {
                     right[0] = b.at(p);

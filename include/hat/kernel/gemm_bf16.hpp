@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <hat/kernel/amx.hpp>
 #include <hat/kernel/gemm.hpp>
+#include <iterator>
 
 namespace hat {
 
@@ -69,8 +70,10 @@ void multiply_tiles(std::size_t m, const simd::Bf16Pair* a, std::size_t a_row, c
             const bool whole = rows % side == 0 && columns % v == 0;
             float* const to = whole ? out : sums;
             const std::size_t to_row = whole ? c_row : w;
-            if (!whole && end.accumulate)
+            if (!whole && end.accumulate) {
+                std::fill(std::begin(sums), std::end(sums), 0.0F);  // what is no output is loaded, too
                 for (std::size_t r = 0; r < rows; ++r) std::copy_n(out + r * c_row, columns, sums + r * w);
+            }
             const simd::Bf16Pair *left = a + i * a_row, *right = b.at(p);
             if (rows > side)
                 columns > v ? block.template operator()<2, 2>(left, right, to, to_row)
@@ -94,8 +97,8 @@ void multiply_tiles(std::size_t m, const simd::Bf16Pair* a, std::size_t a_row, c
 
 /// Rows that a packed left operand of m rows takes.
 constexpr std::size_t left_rows(std::size_t m) { return (m + simd::tile_side - 1) / simd::tile_side * simd::tile_side; }
-/// Pairs from a row of a packed left operand to the next: rows that do not collide in the cache.
-constexpr std::size_t left_stride(std::size_t steps) { return steps + 16; }
+/// Pairs from a row of a packed left operand to the next: not a multiple of 2 KiB, where rows collide in the cache.
+constexpr std::size_t left_stride(std::size_t steps) { return (steps + 16) % 512 == 0 ? steps + 32 : steps + 16; }
 
 /// Rows that blocks of rows are cut into.
 inline std::size_t row_unit() { return simd::tiles_usable() ? simd::tile_side : tile_rows<simd::Bf16Pair>; }

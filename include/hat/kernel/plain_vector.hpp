@@ -62,15 +62,30 @@ struct Plain {
     friend Plain operator/(const Plain& a, const Plain& b) { return of(a.lane / b.lane); }
 };
 
-/// a * b + c with one rounding where the machine has an instruction for that; elsewhere std::fma would be a slow call.
+/// Whether the machine has an instruction for a * b + c with one rounding; elsewhere std::fma is a slow call.
+template <class T>
+inline constexpr bool fuses =
+#if defined(__FMA__) || defined(__FP_FAST_FMA)
+    true;
+#elif defined(__ARM_FEATURE_FMA) && defined(__ARM_FP)
+    sizeof(T) == 4 || (__ARM_FP & 8) != 0;
+#elif defined(__riscv_flen)
+    sizeof(T) * 8 <= __riscv_flen;
+#elif defined(__FP_FAST_FMAF)
+    sizeof(T) == 4;
+#else
+    false;
+#endif
+
+/// a * b + c, with one rounding where the machine fuses them.
 template <class T>
 inline Plain<T> fma(const Plain<T>& a, const Plain<T>& b, const Plain<T>& c) {
-#if defined(__FMA__) || defined(__ARM_FEATURE_FMA) || defined(__riscv_flen) || defined(__FP_FAST_FMA)
-    return Plain<T>::each([&](std::size_t i) { return std::fma(a.lane[i], b.lane[i], c.lane[i]); });
-#else
-    const Plain<T> product = a * b;
-    return product + c;
-#endif
+    if constexpr (fuses<T>) {
+        return Plain<T>::each([&](std::size_t i) { return std::fma(a.lane[i], b.lane[i], c.lane[i]); });
+    } else {
+        const Plain<T> product = a * b;
+        return product + c;
+    }
 }
 /// The larger one in each lane; b's where either is NaN.
 template <class T>
