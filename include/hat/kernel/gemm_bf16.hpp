@@ -104,13 +104,14 @@ constexpr std::size_t left_stride(std::size_t steps) { return (steps + 16) % 512
 inline std::size_t row_unit() { return simd::tiles_usable() ? simd::tile_side : tile_rows<simd::Bf16Pair>; }
 
 /// c (+)= a b for panels [first_panel, last_panel), one thread: `a` has left_rows(m) rows of b.k pairs,
-/// left_stride(b.k) apart.
-inline void multiply_pairs(std::size_t m, const simd::Bf16Pair* a, const Panels<simd::Bf16Pair>& b,
-                           std::size_t first_panel, std::size_t last_panel, View<float> c, const Epilogue<float>& end) {
+/// left_stride(b.k) apart. (A template so that only who calls it pays for compiling it.)
+template <std::same_as<simd::Bf16Pair> P>
+void multiply_pairs(std::size_t m, const P* a, const Panels<P>& b, std::size_t first_panel, std::size_t last_panel,
+                    View<float> c, const Epilogue<float>& end) {
     if (simd::tiles_usable())
         multiply_tiles(m, a, left_stride(b.k), b, first_panel, last_panel, c.data, c.stride, end);
     else
-        multiply_panels<simd::Bf16Pair>(m, a, left_stride(b.k), 1, b, first_panel, last_panel, c.data, c.stride, end);
+        multiply_panels<P>(m, a, left_stride(b.k), 1, b, first_panel, last_panel, c.data, c.stride, end);
 }
 
 }  // namespace detail
