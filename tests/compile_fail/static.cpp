@@ -13,6 +13,10 @@ constexpr hat::Arch<1, 1> arch = [] {
     a.encoder.self_heads = {3};
 #elif CASE == 2
     a.decoder.cross_span = {0};
+#elif CASE == 6
+    a.encoder.ffn = {0};
+#elif CASE == 7
+    a.encoder = {.embed = 16};
 #elif CASE == 4
     a.encoder.cross_span = {1};
 #endif

@@ -242,8 +242,7 @@ StaticTranslation translate_tokens(Decoder& decoder, FixedArena& memory, Beam be
 /// The network `arch`, with everything else about it in `config`, for sentences and beams within `limits`.
 template <auto arch, StaticConfig config, StaticLimits limits = StaticLimits{}>
 class StaticTransformer {
-    static_assert(limits.max_source > 0 && limits.max_target > 1 && limits.beam > 0,
-                  "hat::StaticTransformer: max_source and beam must be at least 1, max_target at least 2");
+    static_assert(detail::Bounds<limits.max_source, limits.max_target, limits.beam>::good);
     static constexpr detail::WorkspacePlan plan = detail::plan_workspace(arch, config, limits);
 
 public:

@@ -60,6 +60,14 @@ struct Vocabularies {
     static constexpr bool good = true;
 };
 
+template <std::size_t source, std::size_t target, std::size_t beam>
+struct Bounds {
+    static_assert(source >= 1 && target >= 2 && beam >= 1,
+                  "hat::StaticTransformer: max_source and beam must be at least 1, max_target at least 2; see "
+                  "Bounds<max_source, max_target, beam>");
+    static constexpr bool good = true;
+};
+
 /// The plan of a network that passes the checks.
 template <auto arch, StaticConfig config>
 struct CheckedArch {
@@ -77,9 +85,9 @@ struct CheckedArch {
         if constexpr (Depth<stack.layers, static_cast<int>(stack.max_layers)>::good)
             return layers<stack, decoder>(std::make_index_sequence<static_cast<std::size_t>(stack.layers)>{});
     }
+    static_assert(stack_is_good<arch.encoder, false>() && stack_is_good<arch.decoder, true>());
     static_assert(arch == canonical(arch),
                   "hat::StaticTransformer: the architecture is not in canonical form; use hat::canonical(arch)");
-    static_assert(stack_is_good<arch.encoder, false>() && stack_is_good<arch.decoder, true>());
     static_assert(
         Vocabularies<config.source_vocab, config.target_vocab, config.sharing == EmbeddingSharing::all>::good);
     static constexpr ModelPlan plan = plan_model(arch, config);
