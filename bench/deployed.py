@@ -49,13 +49,21 @@ def first_sentence(text):
         with subprocess.Popen([args.program], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as run:
             run.stdin.write(text[0] + b"\n")
             run.stdin.flush()
-            run.stdout.readline()
+            if not run.stdout.readline():
+                sys.exit("deployed.py: the program ended before it translated a sentence")
             best = min(best, time.perf_counter() - begin)
             run.stdin.close()
     return 1000 * best
 
 
-text = pathlib.Path(args.text).read_bytes().split(b"\n")[:-1]
+for name in (args.program, args.weights, args.text):
+    if not pathlib.Path(name).is_file():
+        sys.exit(f"deployed.py: {name}: there is no such file")
+text = pathlib.Path(args.text).read_bytes().removesuffix(b"\n").split(b"\n")
+if text == [b""]:
+    sys.exit(f"deployed.py: {args.text}: there is no sentence in it")
+if args.runs < 1:
+    sys.exit(f"deployed.py: --runs is {args.runs}, expected at least 1")
 with tempfile.TemporaryDirectory() as folder:
     stripped = shutil.copy(args.program, folder)
     subprocess.run(["strip", stripped], check=True)
