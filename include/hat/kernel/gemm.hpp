@@ -36,6 +36,9 @@ inline constexpr std::size_t tile_columns = 2 * simd::width<T>;
 /// Rows of the register block of a product: tile_rows x tile_columns accumulators.
 template <class T>
 inline constexpr std::size_t tile_rows = simd::registers == 32 ? 14 : 6;
+/// The register block of more rows than that: of all blocks that fit into the registers, the one with the most
+/// multiply-adds for each other instruction. Vectors of columns, and rows.
+inline constexpr std::size_t many_vectors = simd::registers == 32 ? 3 : 2, many_rows = simd::registers == 32 ? 9 : 6;
 
 /// The right operand of a product, K x N, in panels of w = tile_columns<T> columns: element (k, n) lies at
 /// data[(n / w) * panel + k * step + n % w]; missing columns of the last panel are zero. Packed panels are dense; a
@@ -102,19 +105,21 @@ void pack_panel(const T* b, std::size_t k_step, std::size_t n_step, std::size_t 
     }
 }
 
-/// R rows times P panels, k steps. `a` has strides (a_row, a_col); `b` holds the first element of each panel, whose
-/// rows are `b_step` elements apart. With `load`, the chains continue from c. `next` is where the caller's next tile
-/// will store.
-template <std::size_t R, std::size_t P, class In, Extent K = std::size_t, class T = Sum<In>>
+/// R rows times C vectors of columns, k steps. `a` has strides (a_row, a_col); `b` holds the first element of each pair
+/// of vectors when C is even (they lie side by side), of each vector when it is odd; their rows are `b_step` elements
+/// apart. With `load`, the chains continue from c. `next` is where the caller's next tile will store.
+template <std::size_t R, std::size_t C, class In, Extent K = std::size_t, class T = Sum<In>>
 void tile(K k, const In* a, std::size_t a_row, std::size_t a_col, const In* const* b, std::size_t b_step, T* c,
           std::size_t c_row, std::size_t columns, bool load, const Epilogue<T>* end, T* next) {
     using V = simd::Vec<T>;
-    constexpr std::size_t W = simd::width<T>, C = 2 * P;
+    constexpr std::size_t W = simd::width<T>, together = C % 2 == 0 ? 2 : 1;
     V acc[R][C];
-    const In* panel[P];
+    // one pointer and distances from it: a single addition takes all vectors to the next step
+    const In* right_at = b[0];
+    std::ptrdiff_t distance[C / together];
 #pragma GCC unroll 16
-    for (std::size_t p = 0; p < P; ++p) panel[p] = b[p];
-    const auto at = [&](std::size_t j) { return panel[j / 2] + (j % 2) * W; };
+    for (std::size_t j = 0; j < C / together; ++j) distance[j] = b[j] - b[0];
+    const auto at = [&](std::size_t j) { return right_at + distance[j / together] + j % together * W; };
     const auto partial = [&](std::size_t j) -> std::size_t {  // valid numbers in vector j
         return columns <= j * W ? 0 : std::min(W, columns - j * W);
     };
@@ -157,8 +162,7 @@ void tile(K k, const In* a, std::size_t a_row, std::size_t a_col, const In* cons
         }
 #pragma GCC unroll 16
         for (std::size_t i = 0; i < bases; ++i) base[i] += a_col;
-#pragma GCC unroll 16
-        for (std::size_t p = 0; p < P; ++p) panel[p] += b_step;
+        right_at += b_step;
     };
     std::size_t kk = 0;
     if constexpr (!few) {
@@ -210,24 +214,31 @@ void tile(K k, const In* a, std::size_t a_row, std::size_t a_col, const In* cons
     }
 }
 
-/// Panels that a tile takes at once. Few rows need several to fill the pipelines, and read them from memory as several
-/// streams; the sums, a row of each panel and a number of the left operand must fit into the registers.
-constexpr std::size_t panels_at_once(std::size_t rows) {
-    if (rows == 1) return 4;
-    for (std::size_t panels = 4; panels > 1; panels /= 2)
-        if (2 * panels * (rows + 1) + 1 <= simd::registers) return panels;
-    return 1;
+/// Vectors of columns that a tile of few rows takes at once. Few rows need several panels to fill the pipelines, and
+/// read them from memory as several streams; the sums, a row of each vector and a number of the left operand must fit
+/// into the registers. Never fewer than two, the width of a panel.
+constexpr std::size_t vectors_at_once(std::size_t rows) {
+    if (rows == 1) return 8;
+    for (const std::size_t vectors : {8, 4})
+        if (vectors * (rows + 1) + 1 <= simd::registers) return vectors;
+    return rows <= many_rows ? many_vectors : 2;
 }
 
-/// tile<R, P> for R = 1 .. tile_rows, as a table: one panel at a time, or panels_at_once().
+/// tile<R, C> for R = 1 .. tile_rows, as tables: a panel at a time, or as many vectors as suit the rows.
 template <class In>
 using Tile = void (*)(std::size_t, const In*, std::size_t, std::size_t, const In* const*, std::size_t, Sum<In>*,
                       std::size_t, std::size_t, bool, const Epilogue<Sum<In>>*, Sum<In>*);
 template <class In, bool wide>
 inline constexpr std::array<Tile<In>, tile_rows<In>> tiles = []<std::size_t... I>(std::index_sequence<I...>) {
-    return std::array<Tile<In>, sizeof...(I)>{&tile < I + 1, wide ? panels_at_once(I + 1) : 1, In > ...};
+    return std::array<Tile<In>, sizeof...(I)>{&tile < I + 1, wide ? vectors_at_once(I + 1) : 2, In > ...};
 }
 (std::make_index_sequence<tile_rows<In>>{});
+/// The tiles of many rows: spread evenly, they never have fewer than two thirds of many_rows.
+template <class In>
+inline constexpr std::array<Tile<In>, many_rows> many_tiles = []<std::size_t... I>(std::index_sequence<I...>) {
+    return std::array<Tile<In>, sizeof...(I)>{&tile<std::max(I + 1, many_rows * 2 / 3), many_vectors, In>...};
+}
+(std::make_index_sequence<many_rows>{});
 
 /// Memory of the calling thread for packing; slot 0: right operands, 1: left operands, 2..: kernels' own.
 template <class T>
@@ -254,13 +265,32 @@ inline constexpr std::size_t k_block = 512;
 template <class In, Extent M, Extent N, Extent K, class T = Sum<In>>
 void multiply_panels(M m, const In* a, std::size_t a_row, std::size_t a_col, const Panels<In, N, K>& b,
                      std::size_t first_panel, std::size_t last_panel, T* c, std::size_t c_row, const Epilogue<T>& end) {
-    constexpr std::size_t w = tile_columns<In>;
+    constexpr std::size_t w = tile_columns<In>, W = simd::width<In>;
     const auto k = b.k;
     const std::size_t n = b.n;
-    const auto bias_at = [&](std::size_t p) {
-        Epilogue<T> here = end;
-        if (here.bias) here.bias += p * w;
-        return here;
+    // what tiles of vectors [v, v + count) get: their first elements, the epilogue from there, the valid columns
+    struct Right {
+        const In* at[4];
+        Epilogue<T> end;
+        std::size_t columns;
+    };
+    const auto right_of = [&](std::size_t v, std::size_t count, std::size_t k0) {
+        Right right{{}, end, std::min(count * W, n - v * W)};
+        const std::size_t together = count % 2 == 0 ? 2 : 1;
+        for (std::size_t j = 0; j < count / together; ++j) {
+            const std::size_t at = v + j * together;
+            right.at[j] = b.at(at / 2) + at % 2 * W + k0 * b.step;
+        }
+        if (right.end.bias) right.end.bias += v * W;
+        return right;
+    };
+    // vectors of columns; one that only fills up the last panel is left out
+    const std::size_t last_vector = std::min(2 * last_panel, (n + W - 1) / W);
+    // how many vectors a tile takes from v on, when it can take `most` at once: pairs, which lie side by side in a
+    // panel, come before triples, which need not
+    const auto vectors_from = [&](std::size_t v, std::size_t most) -> std::size_t {
+        const std::size_t left = last_vector - v;
+        return left >= most && (most % 2 == 0 || left % most == 0) ? most : 2;
     };
     if (k == 0) {
         // an empty chain is zero
@@ -274,21 +304,19 @@ void multiply_panels(M m, const In* a, std::size_t a_row, std::size_t a_col, con
     }
     if constexpr (FixedExtent<M>)
         if constexpr (M::value <= tile_rows<In>) {  // one tile whose sizes the compiler knows
-            constexpr std::size_t wide = panels_at_once(M::value);
-            for (std::size_t p = first_panel; p < last_panel;) {
-                const Epilogue<T> here = bias_at(p);
-                const In* right[wide];
-                if (wide > 1 && last_panel - p >= wide) {
-                    for (std::size_t q = 0; q < wide; ++q) right[q] = b.at(p + q);
-                    tile<M::value, wide, In, K>(k, a, a_row, a_col, right, b.step, c + p * w, c_row,
-                                                std::min(wide * w, n - p * w), end.accumulate, &here, c + (p + wide) * w);
-                    p += wide;
-                } else {
-                    right[0] = b.at(p);
-                    tile<M::value, 1, In, K>(k, a, a_row, a_col, right, b.step, c + p * w, c_row,
-                                             std::min(w, n - p * w), end.accumulate, &here, c + (p + 1) * w);
-                    ++p;
-                }
+            constexpr std::size_t most = vectors_at_once(M::value);
+            for (std::size_t v = 2 * first_panel; v < last_vector;) {
+                const std::size_t count = vectors_from(v, most);
+                const Right right = right_of(v, count, 0);
+                const auto run = [&](auto vectors) {
+                    tile<M::value, vectors, In, K>(k, a, a_row, a_col, right.at, b.step, c + v * W, c_row,
+                                                   right.columns, end.accumulate, &right.end, c + (v + count) * W);
+                };
+                if (count == most)
+                    run(std::integral_constant<std::size_t, most>{});
+                else
+                    run(std::integral_constant<std::size_t, 2>{});
+                v += count;
             }
             return;
         }
@@ -313,42 +341,45 @@ void multiply_panels(M m, const In* a, std::size_t a_row, std::size_t a_col, con
                 for (std::size_t i = 0; i < m; ++i) std::copy_n(left + i * a_row, steps, copy + i * left_row);
             left = copy;
         }
-        const std::size_t wide = m <= tile_rows<In> ? panels_at_once(m) : 1;
-        for (std::size_t p = first_panel; p < last_panel;) {
-            const Epilogue<T> here = bias_at(p);
-            const In* right[4];
-            if (wide > 1 && last_panel - p >= wide) {
-                for (std::size_t q = 0; q < wide; ++q) right[q] = b.at(p + q) + k0 * b.step;
-                tiles<In, true>[m - 1](steps, left, left_row, left_col, right, b.step, c + p * w, c_row,
-                                       std::min(wide * w, n - p * w), load, last ? &here : nullptr, c + (p + wide) * w);
-                p += wide;
-                continue;
-            }
-            right[0] = b.at(p) + k0 * b.step;
+        const std::size_t most = m <= tile_rows<In> ? vectors_at_once(m) : many_vectors;
+        for (std::size_t v = 2 * first_panel; v < last_vector;) {
+            const std::size_t count = vectors_from(v, most);
+            const Right right = right_of(v, count, k0);
             // rows are spread evenly over the tiles: 16 rows are 8 + 8, not 14 + 2
-            const std::size_t count = (m + tile_rows<In> - 1) / tile_rows<In>;
+            const std::size_t limit = m <= tile_rows<In> || count == 2 ? tile_rows<In> : many_rows;
+            const std::size_t blocks = (m + limit - 1) / limit;
+            const Tile<In>* const table = count == 2           ? tiles<In, false>.data()
+                                          : m <= tile_rows<In> ? tiles<In, true>.data()
+                                                               : many_tiles<In>.data();
             std::size_t i = 0;
-            for (std::size_t t = 0; t < count; ++t) {
-                const std::size_t rows = m / count + (t < m % count ? 1 : 0);
-                T* const to = c + i * c_row + p * w;
-                tiles<In, false>[rows - 1](steps, left + i * left_row, left_row, left_col, right, b.step, to, c_row,
-                                           std::min(w, n - p * w), load, last ? &here : nullptr,
-                                           t + 1 < count ? to + rows * c_row : c + (p + 1) * w);
+            for (std::size_t t = 0; t < blocks; ++t) {
+                const std::size_t rows = m / blocks + (t < m % blocks ? 1 : 0);
+                T* const to = c + i * c_row + v * W;
+                table[rows - 1](steps, left + i * left_row, left_row, left_col, right.at, b.step, to, c_row,
+                                right.columns, load, last ? &right.end : nullptr,
+                                t + 1 < blocks ? to + rows * c_row : c + (v + count) * W);
                 i += rows;
             }
-            ++p;
+            v += count;
         }
     }
+}
+
+/// Rows of a block of m: whole register blocks of `unit` rows, at most 64, or 128 of many, of equal size but for the
+/// last.
+constexpr std::size_t block_rows(std::size_t m, std::size_t unit) {
+    const std::size_t most = (m < 1024 ? 64 : 128) / unit * unit, blocks = (m + most - 1) / most;
+    return ((m + blocks - 1) / blocks + unit - 1) / unit * unit;
 }
 
 /// Cuts a product of m rows and k steps into blocks of rows and of panels: body(first row, rows, first panel, last
 /// panel). With few rows, a piece has panels worth about 2M multiply-adds. `unit` rows make a register block.
 template <class In, ExecutorPolicy E, class Body>
 void for_each_piece(const E& executor, std::size_t m, std::size_t k, std::size_t panels, Body&& body,
-                    std::size_t unit = tile_rows<In>) {
-    const std::size_t row_block = unit * (m < 1024 ? 4 : 8), row_blocks = (m + row_block - 1) / row_block;
+                    std::size_t unit = many_rows) {
+    const std::size_t row_block = block_rows(m, unit), row_blocks = (m + row_block - 1) / row_block;
     std::size_t group = 16;
-    if (m <= 2 * unit) {
+    if (m <= 2 * tile_rows<In>) {
         const std::size_t work = std::max<std::size_t>(1, m * k * tile_columns<In>);
         group = ((std::size_t{1} << 21) / work + 4) / 4 * 4;
     }
@@ -424,8 +455,7 @@ template <class T, ExecutorPolicy E>
 void multiply_transposed(const E& executor, View<const T> a, View<const T> b, View<T> c) {
     const std::size_t m = a.cols, k = a.rows, panels = (b.cols + tile_columns<T> - 1) / tile_columns<T>;
     if (m == 0 || b.cols == 0) return;
-    const std::size_t row_block = tile_rows<T> * (m < 1024 ? 2 : 4);
-    const std::size_t row_blocks = (m + row_block - 1) / row_block;
+    const std::size_t row_block = detail::block_rows(m, many_rows), row_blocks = (m + row_block - 1) / row_block;
     T* packed = detail::thread_scratch<T>(0, Panels<T>::elements(b.cols, std::min(k, detail::k_block)));
     for (std::size_t k0 = 0; k0 < k; k0 += detail::k_block) {
         const std::size_t steps = std::min(detail::k_block, k - k0);

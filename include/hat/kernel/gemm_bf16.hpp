@@ -101,7 +101,7 @@ constexpr std::size_t left_rows(std::size_t m) { return (m + simd::tile_side - 1
 constexpr std::size_t left_stride(std::size_t steps) { return (steps + 16) % 512 == 0 ? steps + 32 : steps + 16; }
 
 /// Rows that blocks of rows are cut into.
-inline std::size_t row_unit() { return simd::tiles_usable() ? simd::tile_side : tile_rows<simd::Bf16Pair>; }
+inline std::size_t row_unit() { return simd::tiles_usable() ? simd::tile_side : many_rows; }
 
 /// c (+)= a b for panels [first_panel, last_panel), one thread: `a` has left_rows(m) rows of b.k pairs,
 /// left_stride(b.k) apart. (A template so that only who calls it pays for compiling it.)
