@@ -1,7 +1,8 @@
 // Scoring SubTransformers with inherited weights, and a whole evolutionary search.
-// Names: scoring/<space>/<network>: 2,000 validation sentences (CPU time); search/quickstart: 30 generations of 125 on
-// the quickstart's space and text, 200 validation sentences, 2 threads (wall time). Weights are random: time does not
-// depend on them, except that a search that learns nothing meets fewer networks twice.
+// Names: scoring/<space>/<network>[/bf16]: 2,000 validation sentences (CPU time), products in fp32 or bfloat16;
+// search/quickstart: 30 generations of 125 on the quickstart's space and text, 200 validation sentences, 2 threads
+// (wall time). Weights are random: time does not depend on them, except that a search that learns nothing meets fewer
+// networks twice.
 #include "support.hpp"
 
 #include <array>
@@ -88,11 +89,12 @@ double flops(const hat::RuntimeArch& arch, const std::vector<hat::Batch>& text, 
     return sum;
 }
 
-void score(benchmark::State& state, const hat::RuntimeArch& largest, const hat::RuntimeArch& arch) {
+void score(benchmark::State& state, const hat::RuntimeArch& largest, const hat::RuntimeArch& arch,
+           hat::Precision precision) {
     constexpr std::size_t vocabulary = 8000;
     const hat::Weights<float> weights = random_weights(largest, vocabulary);
     const auto text = random_text(vocabulary);
-    const hat::InheritedLoss loss(weights, text);
+    const hat::InheritedLoss loss(weights, text, 0.1, precision);
     double value = loss(arch);  // grows the working memory
     for (auto _ : state) benchmark::DoNotOptimize(value = loss(arch));
     state.counters["target_tokens/s"] =
@@ -104,10 +106,12 @@ template <class Space>
 void register_scores(const std::string& name, const Space& space) {
     const auto largest = hat::to_runtime(space.largest()), smallest = hat::to_runtime(space.smallest());
     for (const auto& [network, arch] : {std::pair("largest", largest), std::pair("smallest", smallest)})
-        benchmark::RegisterBenchmark(("scoring/" + name + "/" + network).c_str(), [largest,
-                                                                                   sub = arch](benchmark::State& s) {
-            score(s, largest, sub);
-        })->Unit(benchmark::kMillisecond);
+        for (const auto& [suffix, precision] :
+             {std::pair("", hat::Precision::fp32), std::pair("/bf16", hat::Precision::bf16)})
+            benchmark::RegisterBenchmark(
+                ("scoring/" + name + "/" + network + suffix).c_str(),
+                [largest, sub = arch, p = precision](benchmark::State& s) { score(s, largest, sub, p); })
+                ->Unit(benchmark::kMillisecond);
 }
 
 /// A latency that costs nothing: one nanosecond for each thousand operations.

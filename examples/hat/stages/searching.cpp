@@ -47,7 +47,8 @@ Json run_search(const Project& project) {
     RunPolicy policy{{},
                      s.space(),
                      Predictor::load(project.predictor_file()),
-                     InheritedLoss(super.weights, scored_on, s.super_recipe.label_smoothing),
+                     InheritedLoss(super.weights, scored_on, s.super_recipe.label_smoothing,
+                                   s.search_precision == "bf16" ? Precision::bf16 : Precision::fp32),
                      project.pool,
                      nullptr};
     policy.mutation.probability = s.search.mutation_probability;

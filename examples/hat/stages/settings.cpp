@@ -269,6 +269,7 @@ Settings read_settings(const std::vector<std::string>& names, const std::string&
     s.latency_fraction = config.get_or<double>("latency-fraction", s.latency_fraction);
     if (!(s.latency_fraction > 0)) throw config.problem("latency-fraction", "a positive number");
     s.search_sentences = count(config, "search-sentences", 0, 0);
+    s.search_precision = one_of(config, "search-precision", s.search_precision, {"fp32", "bf16"});
 
     s.beam = count(config, "beam", s.beam, 1, most_beams);
     s.length_penalty = config.get_or<double>("lenpen", s.length_penalty);
@@ -336,6 +337,7 @@ Settings read_settings(const std::vector<std::string>& names, const std::string&
                          {"latency-constraint", s.search.latency_limit_ms},
                          {"latency-fraction", given ? 0 : s.latency_fraction},
                          {"search-sentences", s.search_sentences},
+                         {"search-precision", s.search_precision},
                          {"valid-cnt-max", s.search.validation_batches}};
     return s;
 }

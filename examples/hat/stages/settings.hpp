@@ -52,7 +52,8 @@ struct Settings {
     // search
     SearchRecipe search;  // latency_limit_ms 0: latency_fraction of the largest network's
     double latency_fraction = 0.5;
-    std::size_t search_sentences = 0;  // of the validation set; 0: all
+    std::size_t search_sentences = 0;       // of the validation set; 0: all
+    std::string search_precision = "fp32";  // of scoring: fp32, bf16
 
     // decoding
     std::size_t beam = 5;

@@ -219,7 +219,7 @@ void tile(K k, const In* a, std::size_t a_row, std::size_t a_col, const In* cons
 /// into the registers. Never fewer than two, the width of a panel.
 constexpr std::size_t vectors_at_once(std::size_t rows) {
     if (rows == 1) return 8;
-    for (const std::size_t vectors : {8, 4})
+    for (std::size_t vectors = 8; vectors > 2; vectors /= 2)
         if (vectors * (rows + 1) + 1 <= simd::registers) return vectors;
     return rows <= many_rows ? many_vectors : 2;
 }

@@ -187,8 +187,9 @@ public:
           decoder_positions_(static_cast<std::size_t>(weights.config().super_decoder_embed())) {}
 
     /// Loss without dropout.
-    LossSums loss(const RuntimeArch& arch, const Batch& batch, double label_smoothing) {
-        return run(arch, batch, {.label_smoothing = label_smoothing}, nullptr);
+    LossSums loss(const RuntimeArch& arch, const Batch& batch, double label_smoothing,
+                  Precision precision = Precision::fp32) {
+        return run(arch, batch, {.label_smoothing = label_smoothing, .precision = precision}, nullptr);
     }
     /// Loss; the gradient of its sum is added to `gradient` (of the same layout). Throws not_finite when the loss is
     /// NaN or infinite; the gradient is useless then.

@@ -21,9 +21,12 @@ namespace hat {
 /// batches and working memory; the weights are the caller's and must outlive them.
 class InheritedLoss {
 public:
-    /// Keeps a reference to the SuperTransformer's weights.
-    InheritedLoss(const Weights<float>& weights, std::vector<Batch> validation, double label_smoothing = 0.1)
-        : shared_(std::make_shared<Shared>(weights, std::move(validation), label_smoothing)) {
+    /// Keeps a reference to the SuperTransformer's weights. With bf16, operands of products are rounded to bfloat16
+    /// (LossOptions::precision): faster with AMX, and with AVX512-BF16 on AMD Zen 4 (docs/performance.md), in exchange
+    /// for losses that differ in the fourth digit.
+    InheritedLoss(const Weights<float>& weights, std::vector<Batch> validation, double label_smoothing = 0.1,
+                  Precision precision = Precision::fp32)
+        : shared_(std::make_shared<Shared>(weights, std::move(validation), label_smoothing, precision)) {
         if (shared_->validation.empty()) throw invalid_value("hat::InheritedLoss: there is no validation batch");
     }
 
@@ -32,15 +35,16 @@ public:
     double operator()(const Arch<E, D>& arch) const {
         auto model = shared_->borrow();
         LossSums sums;
-        for (const Batch& batch : shared_->validation) sums += model->loss(to_runtime(arch), batch, shared_->smoothing);
+        for (const Batch& batch : shared_->validation)
+            sums += model->loss(to_runtime(arch), batch, shared_->smoothing, shared_->precision);
         shared_->give_back(std::move(model));
         return sums.loss / static_cast<double>(sums.tokens) / std::log(2.0);
     }
 
 private:
     struct Shared {
-        Shared(const Weights<float>& w, std::vector<Batch> v, double s)
-            : weights(w), validation(std::move(v)), smoothing(s) {}
+        Shared(const Weights<float>& w, std::vector<Batch> v, double s, Precision p)
+            : weights(w), validation(std::move(v)), smoothing(s), precision(p) {}
 
         std::unique_ptr<ElasticTransformer<float>> borrow() {
             const std::lock_guard lock(mutex);
@@ -57,6 +61,7 @@ private:
         const Weights<float>& weights;
         const std::vector<Batch> validation;
         const double smoothing;
+        const Precision precision;
         std::mutex mutex;
         std::vector<std::unique_ptr<ElasticTransformer<float>>> idle;
     };
