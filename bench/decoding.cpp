@@ -2,6 +2,8 @@
 // roofline model's estimate for the limits measured in the same process (mostly the time of reading the weights, at the
 // bandwidth of a buffer of their size). Names: decoding/<network>/beam:<n>. Networks: the shapes A to D of the peers'
 // table, and the published SubTransformers from $HAT_SHARED/reference/configs. Times are CPU time.
+// Where CTranslate2 was found, A to D are also translated with it and with hat in turns, and the ratio is printed:
+// decoding/<network>[/<format>]/beside_ctranslate2/beam:<n>.
 // `--rss <network>` translates once in this process and prints the most memory it ever had; `--list` prints the names.
 #include "support.hpp"
 
@@ -18,7 +20,11 @@
 #include <initializer_list>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
+#ifdef HAT_CTRANSLATE2
+#include "peers/ctranslate2.hpp"
+#endif
 
 namespace {
 
@@ -162,14 +168,14 @@ void run(benchmark::State& state, const Network& n, std::size_t beam, double byt
     bench::rate(state, "read_GB/s", bytes);
 }
 
-void decode(benchmark::State& state, const Network& n) {
-    const auto beam = static_cast<std::size_t>(state.range(0));
+/// Calls use(translate), where translate() returns the number of tokens, with the weights in fp32.
+template <class Use>
+void in_fp32(const Network& n, std::size_t beam, Use&& use) {
     const hat::Weights<float> weights = random_weights(n);
     const hat::InferenceModel<float> model(weights, n.arch);
     hat::InferenceSession<float> session(model);
     const auto source = sentence(n.vocabulary);
-    run(state, n, beam, 4, 1,
-        [&] { return hat::beam_search(session, source, beam_options(beam))[0][0].tokens.size(); });
+    use([&] { return hat::beam_search(session, source, beam_options(beam))[0][0].tokens.size(); });
 }
 
 /// A network as hat export stores it, with its weights in `format`.
@@ -187,9 +193,9 @@ struct Stored {
     }
 };
 
-template <hat::MatrixFormat format>
-void decode_stored(benchmark::State& state, const Network& n, hat::CodebookMath math) {
-    const auto beam = static_cast<std::size_t>(state.range(0));
+/// The same with the weights as a Stored has them.
+template <hat::MatrixFormat format, class Use>
+void in_stored(const Network& n, hat::CodebookMath math, std::size_t beam, Use&& use) {
     const Stored<format> stored(n, math);
     const hat::StoredTransformer<format> model(
         stored.bytes.data(), stored.arch, stored.config,
@@ -198,12 +204,80 @@ void decode_stored(benchmark::State& state, const Network& n, hat::CodebookMath 
     typename hat::StoredTransformer<format>::Session session(model, workspace.data());
     const auto source = sentence(n.vocabulary);
     std::vector<std::int32_t> target(length);
-    const bool int8 = format == hat::MatrixFormat::int8;
-    // dot products of bytes: four times as many operations in a vector as in fp32
-    run(state, n, beam, int8 ? 1 : 0.5, int8 || math == hat::CodebookMath::integers ? 4 : 1, [&] {
+    use([&] {
         return session.translate(source[0], target, {.min_length = length - 1, .max_length_b = length - 1}).length;
     });
 }
+
+std::size_t beam_of(const benchmark::State& state) { return static_cast<std::size_t>(state.range(0)); }
+
+void decode(benchmark::State& state, const Network& n) {
+    in_fp32(n, beam_of(state), [&](auto translate) { run(state, n, beam_of(state), 4, 1, translate); });
+}
+
+template <hat::MatrixFormat format>
+void decode_stored(benchmark::State& state, const Network& n, hat::CodebookMath math) {
+    const bool int8 = format == hat::MatrixFormat::int8;
+    // dot products of bytes: four times as many operations in a vector as in fp32
+    const double operations = int8 || math == hat::CodebookMath::integers ? 4 : 1;
+    in_stored<format>(n, math, beam_of(state),
+                      [&](auto translate) { run(state, n, beam_of(state), int8 ? 1 : 0.5, operations, translate); });
+}
+
+#ifdef HAT_CTRANSLATE2
+/// hat's translate() and CTranslate2 in turns, 3 times to warm up and 20 times measured, CPU time of the process (of
+/// both threads of CTranslate2). The time is CTranslate2's best; of both the best and the median, and their ratios.
+template <class Translate>
+void beside_ctranslate2(benchmark::State& state, const Network& n, bool int8, Translate&& translate) {
+    bench::CTranslate2 peer(n.arch, n.vocabulary, int8, length, beam_of(state));
+    std::vector<double> ours, theirs;
+    const auto time = [&](std::vector<double>& all, auto&& f) {
+        const double begin = bench::process_seconds();
+        if (f() != length) state.SkipWithError("a translation does not have 30 tokens");
+        all.push_back(bench::process_seconds() - begin);
+    };
+    for (int i = 0; i < 23; ++i) {
+        if (i == 3) ours.clear(), theirs.clear();
+        time(ours, translate);
+        time(theirs, peer);
+    }
+    std::sort(ours.begin(), ours.end());
+    std::sort(theirs.begin(), theirs.end());
+    for (auto _ : state) state.SetIterationTime(theirs[0]);
+    const std::size_t middle = ours.size() / 2;
+    state.counters["hat_ms"] = ours[0] * 1e3;
+    state.counters["hat_median"] = ours[middle] * 1e3;
+    state.counters["median"] = theirs[middle] * 1e3;
+    state.counters["ratio"] = theirs[0] / ours[0];
+    state.counters["ratio_median"] = theirs[middle] / ours[middle];
+}
+
+/// Registers the comparisons: the same format in both, and hat's 4 bits beside CTranslate2's 8, its fewest
+/// on a CPU.
+void add_beside_ctranslate2(const Network& n) {
+    using hat::CodebookMath, hat::MatrixFormat;
+    const auto add = [&](const std::string& format, auto f) {
+        benchmark::RegisterBenchmark(("decoding/" + n.name + format + "/beside_ctranslate2").c_str(), f)
+            ->ArgName("beam")
+            ->Arg(5)
+            ->Arg(1)
+            ->Unit(benchmark::kMillisecond)
+            ->UseManualTime()
+            ->Iterations(1);
+    };
+    add("", [n](benchmark::State& s) {
+        in_fp32(n, beam_of(s), [&](auto translate) { beside_ctranslate2(s, n, false, translate); });
+    });
+    add("/int8", [n](benchmark::State& s) {
+        in_stored<MatrixFormat::int8>(n, CodebookMath::exact, beam_of(s),
+                                      [&](auto translate) { beside_ctranslate2(s, n, true, translate); });
+    });
+    add("/codes_integers", [n](benchmark::State& s) {
+        in_stored<MatrixFormat::codebook4>(n, CodebookMath::integers, beam_of(s),
+                                           [&](auto translate) { beside_ctranslate2(s, n, true, translate); });
+    });
+}
+#endif
 
 /// Peak memory of one translation with the network's own weights.
 int peak_memory(const std::string& name) {
@@ -247,6 +321,9 @@ int main(int argc, char** argv) {
             [n](benchmark::State& s) { decode_stored<MatrixFormat::codebook4>(s, n, CodebookMath::integers); });
         add("decoding/" + n.name + "/codes_exact",
             [n](benchmark::State& s) { decode_stored<MatrixFormat::codebook4>(s, n, CodebookMath::exact); });
+#ifdef HAT_CTRANSLATE2
+        add_beside_ctranslate2(n);
+#endif
     }
     return bench::run(argc, argv);
 }

@@ -2,7 +2,8 @@
 # Builds and runs all benchmarks; writes their JSON to build/bench/results and prints the tables of docs/performance.md.
 # Usage: bench/run.sh [gemm|quantized|training|decoding|scoring|predictor|static|packed|compile ...], default: all that could be built.
 # What an exported program costs needs a finished run: see bench/deployed.py.
-# Peers are Debian packages, each left out when missing: libopenblas-dev libdnnl-dev python3-torch.
+# Peers are Debian packages, each left out when missing: libopenblas-dev libdnnl-dev python3-torch; and for decoding
+# CTranslate2, where its CMake package is installed (elsewhere than in the system: CMAKE_PREFIX_PATH=... bench/run.sh decoding).
 set -eu
 cd "$(dirname "$0")/.."
 cmake/setup.sh --tests

@@ -32,12 +32,17 @@ inline void rate(benchmark::State& state, const char* name, double per_iteration
     state.counters[name] = benchmark::Counter(per_iteration * 1e-9, benchmark::Counter::kIsIterationInvariantRate);
 }
 
-/// CPU time of this thread.
-inline double thread_seconds() {
+inline double clock_seconds(clockid_t clock) {
     timespec t{};
-    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    clock_gettime(clock, &t);
     return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
+
+/// CPU time of this thread.
+inline double thread_seconds() { return clock_seconds(CLOCK_THREAD_CPUTIME_ID); }
+
+/// CPU time of all threads of this process.
+inline double process_seconds() { return clock_seconds(CLOCK_PROCESS_CPUTIME_ID); }
 
 /// The fewest seconds of this thread's CPU time that f() took.
 template <class F>
