@@ -20,6 +20,10 @@ for what in "$@"; do
   case $what in
     compile) bench/compile/run.sh ;;
     training) [ ! -x "$programs/hat_bench_training" ] || bench/training.py "$programs/hat_bench_training" --json "$results/training.json" ;;
+    scoring)
+      "$programs/hat_bench_scoring" --benchmark_out="$results/scoring.json" --benchmark_out_format=json \
+        --benchmark_counters_tabular=true
+      bench/scoring.py "$programs/hat_bench_scoring" --json "$results/scoring_peers.json" ;;
     gemm | quantized)
       [ ! -x "$programs/hat_bench_$what" ] || {
         "$programs/hat_bench_$what" --benchmark_min_time=0.02 --benchmark_repetitions=3 --benchmark_format=json \

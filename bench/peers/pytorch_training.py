@@ -1,6 +1,8 @@
 #!/usr/bin/python3
 """One training step of a plain PyTorch Transformer, the peer of bench/training.cpp: same shapes, batch and loss.
 
+With --score, the loss alone, without dropout and gradients: the peer of bench/scoring.cpp.
+
 Layers are PyTorch's own (post-norm, dropout 0.1, causal mask), embeddings and output matrix are one. Where the shape
 has something they cannot express (a qkv width other than the model's; a decoder that attends to several encoder
 layers), that attention is written out. Prints one JSON object; a step is data, forward, backward and Adam, as there.
@@ -15,6 +17,7 @@ parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("--shape", choices=["small", "iwslt"], default="small")
 parser.add_argument("--threads", type=int, default=1, help="PyTorch's own threads")
 parser.add_argument("--blas-threads", type=int, default=0, help="OpenBLAS's threads (0: as --threads)")
+parser.add_argument("--score", action="store_true", help="the loss alone")
 parser.add_argument("--steps", type=int, default=3, help="timed steps, after one that warms up")
 args = parser.parse_args()
 # libraries read these when they load
@@ -90,18 +93,25 @@ class Model(nn.Module):
 torch.set_num_threads(args.threads)
 torch.manual_seed(1)
 model = Model()
-model.train()
+model.train(not args.score)
 optimizer = torch.optim.Adam(model.parameters(), lr=1e-4, betas=(0.9, 0.98), eps=1e-8)
 loss = nn.CrossEntropyLoss(label_smoothing=SMOOTHING)
 
 
-def step():
+def batch_loss():
     tokens = torch.randint(4, VOCABULARY, (2, SENTENCES, LENGTH))
     tokens[:, :, -1] = EOS
     source, target = tokens
-    optimizer.zero_grad()
     logits = model(source, target.roll(1, 1))
-    loss(logits.flatten(0, 1), target.flatten()).backward()
+    return loss(logits.flatten(0, 1), target.flatten())
+
+
+def step():
+    if args.score:
+        with torch.no_grad():
+            return batch_loss().item()
+    optimizer.zero_grad()
+    batch_loss().backward()
     optimizer.step()
 
 
