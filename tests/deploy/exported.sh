@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
-# Exports the winner of a finished run as fp32, builds the exported project for this machine, for it without vectors, and
-# for 64- and 32-bit ARM, and compares the translations of sentences: every program must give the same text.
-# Usage: exported.sh RUN_FOLDER TEXT [FOLDER]; TEXT is a file, a sentence a line. HAT names the program (build/gcc/bin/hat).
+# Exports the winner of a finished run (as fp32, unless options of hat export say otherwise), builds the exported project
+# for this machine, for it without vectors, and for 64- and 32-bit ARM, and compares the translations of sentences: every
+# program must give the same text.
+# Usage: exported.sh RUN_FOLDER TEXT [FOLDER [EXPORT_OPTION...]]; TEXT is a file, a sentence a line. HAT names the program
+# (build/gcc/bin/hat).
 set -eu -o pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 run=$1 text=$2 folder=${3:-$root/build/exported}
 hat=${HAT:-$root/build/gcc/bin/hat}
 rm -rf "$folder"
-"$hat" export --model "$run/winner/model" --project "$folder/project" --name winner --format fp32
+"$hat" export --model "$run/winner/model" --project "$folder/project" --name winner "${@:4}"
 build() {  # name, options of CMake
   cmake -S "$folder/project" -B "$folder/$1" -DHAT_INCLUDE_DIR="$root/include" "${@:2}" >/dev/null
   cmake --build "$folder/$1" >/dev/null
