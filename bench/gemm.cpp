@@ -190,6 +190,61 @@ void register_packed() {
     }
 }
 
+// -- what a core makes of a product's arithmetic at best: R x C sums of vectors in registers, both operands in the
+// first cache, nothing prefetched, copied or stored
+
+template <std::size_t R, std::size_t C>
+[[gnu::noinline]] void register_block(std::size_t times, std::size_t steps, const float* left, const float* right,
+                                      float* out) {
+    constexpr std::size_t W = hat::simd::width<float>;
+    hat::simd::Vec<float> sum[R][C];
+#pragma GCC unroll 16
+    for (std::size_t i = 0; i < R; ++i)
+#pragma GCC unroll 16
+        for (std::size_t j = 0; j < C; ++j) sum[i][j] = hat::simd::zero<float>();
+    for (std::size_t t = 0; t < times; ++t) {
+        const float *a = left, *b = right;
+        for (std::size_t k = 0; k < steps; ++k, a += R, b += C * W) {
+            hat::simd::Vec<float> x[C];
+#pragma GCC unroll 16
+            for (std::size_t j = 0; j < C; ++j) x[j] = hat::simd::load(b + j * W);
+#pragma GCC unroll 16
+            for (std::size_t i = 0; i < R; ++i) {
+                const auto y = hat::simd::splat(a[i]);
+#pragma GCC unroll 16
+                for (std::size_t j = 0; j < C; ++j) sum[i][j] = hat::simd::fma(y, x[j], sum[i][j]);
+            }
+        }
+    }
+#pragma GCC unroll 16
+    for (std::size_t i = 0; i < R; ++i)
+#pragma GCC unroll 16
+        for (std::size_t j = 0; j < C; ++j) hat::simd::store(out + (i * C + j) * W, sum[i][j]);
+}
+
+template <std::size_t R, std::size_t C>
+void register_block_limit(benchmark::State& state) {
+    constexpr std::size_t columns = C * hat::simd::width<float>, steps = 128, times = 1000;
+    const auto left = bench::random_buffer(R * steps), right = bench::random_buffer(steps * columns, 2);
+    hat::AlignedBuffer<float> out(R * columns);
+    for (auto _ : state) {
+        register_block<R, C>(times, steps, left.data(), right.data(), out.data());
+        benchmark::ClobberMemory();
+    }
+    bench::rate(state, "GFLOP/s", 2.0 * R * columns * steps * times);
+}
+
+void register_blocks() {
+    if constexpr (hat::simd::registers == 32) {
+        benchmark::RegisterBenchmark("limit/register_block/14x2", register_block_limit<14, 2>);
+        benchmark::RegisterBenchmark("limit/register_block/9x3", register_block_limit<9, 3>);
+        benchmark::RegisterBenchmark("limit/register_block/8x3", register_block_limit<8, 3>);
+    } else {
+        benchmark::RegisterBenchmark("limit/register_block/6x2", register_block_limit<6, 2>);
+        benchmark::RegisterBenchmark("limit/register_block/4x3", register_block_limit<4, 3>);
+    }
+}
+
 // -- attention: q k^T and p v of one head, in rows of a 512 wide matrix
 // ------------------------------------------------------
 
@@ -259,5 +314,6 @@ int main(int argc, char** argv) {
     register_training();
     register_packed();
     register_attention();
+    register_blocks();
     return bench::run(argc, argv);
 }

@@ -16,6 +16,10 @@ for b in json.load(open(sys.argv[1]))["benchmarks"]:
 peak = best["limit/fma_peak"]["GFLOP/s"]
 reads = {n.split("/")[-1]: v["GB/s"] for n, v in best.items() if n.startswith("limit/read/")}
 dram = reads["262144KiB"]
+blocks = {n.split("/")[-1]: v["GFLOP/s"] for n, v in best.items() if n.startswith("limit/register_block/")}
+if blocks:
+    print("A register block fed from the first cache, of the FMA peak: "
+          + ", ".join(f"{k} {100 * v / peak:.0f} %" for k, v in blocks.items()) + "\n")
 print(f"FMA peak {peak:.1f} GFLOP/s; reading " + ", ".join(f"{k} {v:.1f} GB/s" for k, v in reads.items()) + "\n")
 
 
