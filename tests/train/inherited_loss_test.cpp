@@ -29,7 +29,7 @@ hat::RuntimeArch shallower() {
 TEST_CASE("the inherited loss is that of all tokens of all batches, in bits") {
     const auto weights = inherited_weights();
     const auto batches = hat_test::copy_task(3, 4, 16);
-    const hat::InheritedLoss fitness(weights, batches, 0.2);
+    const hat::InheritedLoss fitness(weights, batches, {.label_smoothing = 0.2});
     for (const hat::RuntimeArch& arch : {hat_test::tiny_arch(), shallower()}) {
         hat::ElasticTransformer<float> model(weights);
         hat::LossSums sums;
@@ -56,10 +56,74 @@ TEST_CASE("threads that score with copies of an inherited loss get the numbers o
 TEST_CASE("in bfloat16 the inherited loss is nearly that in float, and repeatable") {
     const auto weights = inherited_weights();
     const auto batches = hat_test::copy_task(3, 4, 16);
-    const hat::InheritedLoss exact(weights, batches), rounded(weights, batches, 0.1, hat::Precision::bf16);
+    const hat::InheritedLoss exact(weights, batches), rounded(weights, batches, {.precision = hat::Precision::bf16});
     for (const hat::RuntimeArch& arch : {hat_test::tiny_arch(), shallower()}) {
         CHECK(rounded(arch) == doctest::Approx(exact(arch)).epsilon(0.005));
         CHECK(rounded(arch) != exact(arch));
         CHECK(rounded(arch) == rounded(arch));
     }
+}
+
+TEST_CASE("networks with the same encoder run it once, and have the loss of networks scored alone") {
+    auto config = hat_test::tiny_config();
+    config.encoder_pre_norm = true;
+    hat::Weights<float> weights(config);
+    weights.initialize(7);
+    const auto batches = hat_test::copy_task(3, 4, 16);
+    const hat::InheritedLoss alone(weights, batches, {.encoder_cache_bytes = 0});
+    const auto spans = [](int first, int second) {
+        auto arch = hat_test::tiny_arch();
+        arch.decoder.cross_span[0] = first, arch.decoder.cross_span[1] = second;
+        return arch;
+    };
+    auto narrow = spans(1, 2);
+    narrow.encoder.embed = 12;
+    const auto deepest = spans(1, 2), last = spans(1, 1);
+    SUBCASE("whichever comes first") {
+        const hat::InheritedLoss fitness(weights, batches);
+        CHECK(fitness(last) == alone(last));
+        CHECK(fitness.encoders_reused() == 0);
+        CHECK(fitness(deepest) == alone(deepest));  // needs one encoder layer more than was kept
+        CHECK(fitness.encoders_reused() == 0);
+        CHECK(fitness(last) == alone(last));
+        CHECK(fitness(spans(2, 1)) == alone(spans(2, 1)));
+        CHECK(fitness(shallower()) == alone(shallower()));
+        CHECK(fitness.encoders_reused() == 3);
+        CHECK(fitness(narrow) == alone(narrow));
+        CHECK(fitness.encoders_reused() == 3);
+        CHECK(alone.encoders_reused() == 0);
+    }
+    SUBCASE("in as much memory as was allowed: the encoder that was used last stays") {
+        std::size_t tokens = 0;
+        for (const auto& batch : batches) tokens += batch.source.tokens.size();
+        const hat::InheritedLoss fitness(weights, batches,
+                                         {.encoder_cache_bytes = 2 * tokens * 16 * sizeof(float)});  // of `deepest`
+        CHECK(fitness(deepest) == alone(deepest));
+        CHECK(fitness(last) == alone(last));
+        CHECK(fitness.encoders_reused() == 1);
+        CHECK(fitness(narrow) == alone(narrow));
+        CHECK(fitness(deepest) == alone(deepest));
+        CHECK(fitness.encoders_reused() == 1);
+        CHECK(fitness(last) == alone(last));
+        CHECK(fitness.encoders_reused() == 2);
+    }
+}
+
+TEST_CASE("memories of another batch or encoder are refused") {
+    const auto weights = inherited_weights();
+    hat::ElasticTransformer<float> model(weights);
+    const auto batches = hat_test::copy_task(3, 2, 16);
+    const auto arch = hat_test::tiny_arch();
+    auto narrow = arch;
+    narrow.encoder.embed = 12;
+    const auto memories = model.memories(arch, batches[0]);
+    CHECK(memories.size() == model.memory_count(arch));
+    CHECK(model.loss(arch, batches[0], 0.1, hat::Precision::fp32, memories).loss ==
+          model.loss(arch, batches[0], 0.1).loss);
+    const auto refused = [&](const hat::RuntimeArch& a, const hat::Batch& batch, const auto& m) {
+        CHECK_THROWS_AS(model.loss(a, batch, 0.1, hat::Precision::fp32, m), hat::shape_mismatch);
+    };
+    refused(narrow, batches[0], memories);
+    refused(arch, batches[0], std::vector<hat::Matrix<float>>{});
+    refused(arch, hat_test::copy_task(3, 2, 8)[0], memories);
 }

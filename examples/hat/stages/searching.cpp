@@ -47,8 +47,9 @@ Json run_search(const Project& project) {
     RunPolicy policy{{},
                      s.space(),
                      Predictor::load(project.predictor_file()),
-                     InheritedLoss(super.weights, scored_on, s.super_recipe.label_smoothing,
-                                   s.search_precision == "bf16" ? Precision::bf16 : Precision::fp32),
+                     InheritedLoss(super.weights, scored_on,
+                                   {.label_smoothing = s.super_recipe.label_smoothing,
+                                    .precision = s.search_precision == "bf16" ? Precision::bf16 : Precision::fp32}),
                      project.pool,
                      nullptr};
     policy.mutation.probability = s.search.mutation_probability;

@@ -50,7 +50,7 @@ template <class T>
 struct EncoderMemory {
     /// The rows of a batch, sentence i from offsets[i] to offsets[i + 1].
     struct Span {
-        View<T> rows;                      ///< tokens x width
+        View<const T> rows;                ///< tokens x width
         std::vector<std::size_t> offsets;  ///< one more than there are sentences
     };
     Span spans[3];  ///< spans[n - 1]: the last n encoder layers; rows.data is null where no layer asks for it
@@ -111,6 +111,41 @@ inline std::size_t longest(const Ragged& sentences) {
 }
 }  // namespace detail
 
+/// How many encoder layers the decoder attends to at most: its longest span.
+template <class T>
+std::size_t longest_span(const SubTransformerView<T>& sub) {
+    std::size_t n = 1;
+    for (std::size_t i = 0; i < sub.decoder_layers(); ++i) n = std::max(n, sub.span(i));
+    return n;
+}
+
+/// The memory of each span that the decoder asks for, from the encoder layers' outputs (`sources`, the last one first).
+/// Concatenated rows live in the arena.
+template <class T>
+EncoderMemory<T> encoder_memory(const LayerContext& c, const SubTransformerView<T>& sub, const Ragged& source,
+                                const std::vector<View<const T>>& sources) {
+    EncoderMemory<T> memory;
+    const std::size_t tokens = sources[0].rows, width = sources[0].cols;
+    for (std::size_t decoder_layer = 0; decoder_layer < sub.decoder_layers(); ++decoder_layer) {
+        const std::size_t n = sub.span(decoder_layer);
+        auto& span = memory.spans[n - 1];
+        if (span.rows.data) continue;
+        for (std::size_t o : source.offsets) span.offsets.push_back(n * o);
+        if (n == 1) {
+            span.rows = sources[0];
+            continue;
+        }
+        const View<T> rows = c.arena.matrix<T>(n * tokens, width);
+        for (std::size_t i = 0; i < source.size(); ++i) {
+            const std::size_t first = source.offsets[i], length = source.offsets[i + 1] - first;
+            for (std::size_t j = 0; j < n; ++j)
+                std::copy_n(sources[j].row(first), length * width, rows.row(n * first + j * length));
+        }
+        span.rows = rows;
+    }
+    return memory;
+}
+
 /// Runs the encoder. Activations live in the arena.
 template <class T>
 EncoderPass<T> run_encoder(const LayerContext& c, const SubTransformerView<T>& sub, SinusoidTable<T>& positions,
@@ -139,13 +174,8 @@ EncoderPass<T> run_encoder(const LayerContext& c, const SubTransformerView<T>& s
         pass.outputs.push_back(x);
     }
 
-    bool wanted[3] = {};
-    std::size_t deepest = 1;
-    for (std::size_t i = 0; i < sub.decoder_layers(); ++i) {
-        wanted[sub.span(i) - 1] = true;
-        deepest = std::max(deepest, sub.span(i));
-    }
-    for (std::size_t j = 0; j < deepest; ++j) {
+    std::vector<View<const T>> sources;
+    for (std::size_t j = 0; j < longest_span(sub); ++j) {
         typename EncoderPass<T>::Source s{sub.memory_layer(j), sub.memory_normalized(j), {}, nullptr, nullptr};
         s.rows = pass.outputs[s.layer];
         if (s.normalized) {
@@ -155,22 +185,9 @@ EncoderPass<T> run_encoder(const LayerContext& c, const SubTransformerView<T>& s
             layer_norm<T>(c.pool, pass.outputs[s.layer], sub.encoder_norm(), s.rows, s.mean, s.rstd);
         }
         pass.sources.push_back(s);
+        sources.push_back(s.rows);
     }
-    for (std::size_t n = 1; n <= 3; ++n) {
-        if (!wanted[n - 1]) continue;
-        auto& span = pass.memory.spans[n - 1];
-        for (std::size_t o : source.offsets) span.offsets.push_back(n * o);
-        if (n == 1) {
-            span.rows = pass.sources[0].rows;
-            continue;
-        }
-        span.rows = c.arena.matrix<T>(n * x.rows, x.cols);
-        for (std::size_t i = 0; i < source.size(); ++i) {
-            const std::size_t first = source.offsets[i], length = source.offsets[i + 1] - first;
-            for (std::size_t j = 0; j < n; ++j)
-                std::copy_n(pass.sources[j].rows.row(first), length * x.cols, span.rows.row(n * first + j * length));
-        }
-    }
+    pass.memory = encoder_memory(c, sub, source, sources);
     return pass;
 }
 
@@ -191,6 +208,42 @@ public:
                   Precision precision = Precision::fp32) {
         return run(arch, batch, {.label_smoothing = label_smoothing, .precision = precision}, nullptr);
     }
+    /// How many memories() a network's decoder attends to.
+    std::size_t memory_count(const RuntimeArch& arch) const {
+        return longest_span(SubTransformerView<T>(*weights_, arch));
+    }
+    /// What the decoder of a network attends to: the outputs of its last encoder layers (source tokens x width), the
+    /// last one first, memory_count() of them. They are those of every network with the same encoder.
+    std::vector<Matrix<T>> memories(const RuntimeArch& arch, const Batch& batch,
+                                    Precision precision = Precision::fp32) {
+        arena_.reset();
+        const auto pass = encode(SubTransformerView<T>(*weights_, arch), batch, {.precision = precision});
+        std::vector<Matrix<T>> out;
+        for (const auto& source : pass.sources) out.push_back(copy_of(source.rows));
+        return out;
+    }
+    /// loss() from memories() of a network with the same encoder, on the same batch: at least memory_count() of them.
+    /// The same number, without running the encoder. Throws shape_mismatch when they have other sizes.
+    LossSums loss(const RuntimeArch& arch, const Batch& batch, double label_smoothing, Precision precision,
+                  const std::vector<Matrix<T>>& memories) {
+        arena_.reset();
+        const SubTransformerView<T> sub(*weights_, arch);
+        std::vector<View<const T>> sources;
+        for (const auto& m : memories) sources.push_back(view(m));
+        bool fit = sources.size() >= longest_span(sub);
+        for (const auto& s : sources)
+            fit = fit && s.rows == batch.source.tokens.size() && s.cols == sub.encoder_width();
+        if (!fit)
+            throw shape_mismatch("hat::ElasticTransformer: the memories are not those of " +
+                                 std::to_string(longest_span(sub)) + " encoder layers " +
+                                 std::to_string(sub.encoder_width()) + " wide for a batch of " +
+                                 std::to_string(batch.source.tokens.size()) + " source tokens");
+        const LossOptions options{.label_smoothing = label_smoothing, .precision = precision};
+        check(batch, options);
+        return score(sub, batch,
+                     decode(sub, batch, encoder_memory(context(precision), sub, batch.source, sources), options),
+                     options);
+    }
     /// Loss; the gradient of its sum is added to `gradient` (of the same layout). Throws not_finite when the loss is
     /// NaN or infinite; the gradient is useless then.
     LossSums loss_and_gradient(const RuntimeArch& arch, const Batch& batch, const LossOptions& options,
@@ -204,7 +257,7 @@ public:
         arena_.reset();
         const SubTransformerView<T> sub(*weights_, arch);
         const auto encoder = encode(sub, batch, {});
-        const auto decoder = decode(sub, batch, encoder, {});
+        const auto decoder = decode(sub, batch, encoder.memory, {});
         auto out = make_matrix<T>(batch.previous.tokens.size(), weights_->config().target_vocab);
         linear<T>(pool_, decoder.output, Linear<T>{sub.output_matrix(), nullptr}, view(out));
         return out;
@@ -216,13 +269,8 @@ public:
         const SubTransformerView<T> sub(*weights_, arch);
         const auto pass = encode(sub, batch, {});
         std::vector<Matrix<T>> out;
-        const auto copy = [&](View<T> v) {
-            auto m = make_matrix<T>(v.rows, v.cols);
-            std::copy_n(v.data, v.rows * v.cols, m.data());
-            out.push_back(std::move(m));
-        };
-        for (const auto& v : pass.outputs) copy(v);
-        copy(pass.sources[0].rows);
+        for (const auto& v : pass.outputs) out.push_back(copy_of(v));
+        out.push_back(copy_of(pass.sources[0].rows));
         return out;
     }
     /// The shared weights.
@@ -248,11 +296,17 @@ private:
 
     LayerContext context(Precision precision) { return {pool_, arena_, precision}; }
 
+    static Matrix<T> copy_of(View<const T> v) {
+        auto m = make_matrix<T>(v.rows, v.cols);
+        std::copy_n(v.data, v.rows * v.cols, m.data());
+        return m;
+    }
+
     EncoderPass<T> encode(const SubTransformerView<T>& sub, const Batch& batch, const LossOptions& options) {
         return run_encoder<T>(context(options.precision), sub, encoder_positions_, batch.source, options);
     }
 
-    DecoderPass decode(const SubTransformerView<T>& sub, const Batch& batch, const EncoderPass<T>& encoder,
+    DecoderPass decode(const SubTransformerView<T>& sub, const Batch& batch, const EncoderMemory<T>& all,
                        const LossOptions& options) {
         const LayerContext c = context(options.precision);
         const auto& config = sub.config();
@@ -272,7 +326,7 @@ private:
         apply_dropout<T>(pool_, y, pass.embedding_dropout);
         for (std::size_t i = 0; i < sub.decoder_layers(); ++i) {
             const auto w = sub.decoder(i);
-            const auto& memory = encoder.memory.spans[sub.span(i) - 1];
+            const auto& memory = all.spans[sub.span(i) - 1];
             typename DecoderPass::Layer p;
             const bool pre = config.decoder_pre_norm;
             p.self.block = {.pre_norm = pre, .norm = w.self_norm, .dropout = plan.residual(i, 1)};
@@ -299,25 +353,32 @@ private:
         return pass;
     }
 
-    LossSums run(const RuntimeArch& arch, const Batch& batch, const LossOptions& options, Weights<T>* gradient) {
+    void check(const Batch& batch, const LossOptions& options) const {
         validate(options);
         if (!std::same_as<T, float> && options.precision == Precision::bf16)
             throw invalid_value("hat::ElasticTransformer: precision is bf16, which needs a model of floats");
-        arena_.reset();
-        const SubTransformerView<T> sub(*weights_, arch);
         detail::check_tokens(batch.target, weights_->config().target_vocab, "target");
         if (batch.target.offsets != batch.previous.offsets)
             throw shape_mismatch("hat: a batch's targets and decoder inputs differ in length");
+    }
+
+    LossSums score(const SubTransformerView<T>& sub, const Batch& batch, const DecoderPass& decoder,
+                   const LossOptions& options) {
+        return output_loss<T>(pool_, decoder.output, sub.output_matrix(), batch.target.tokens, options.label_smoothing,
+                              arena_, nullptr, nullptr, options.precision);
+    }
+
+    LossSums run(const RuntimeArch& arch, const Batch& batch, const LossOptions& options, Weights<T>* gradient) {
+        check(batch, options);
+        arena_.reset();
+        const SubTransformerView<T> sub(*weights_, arch);
         const auto encoder = encode(sub, batch, options);
-        const auto decoder = decode(sub, batch, encoder, options);
-        const auto targets = std::span<const std::int32_t>(batch.target.tokens);
-        if (!gradient)
-            return output_loss<T>(pool_, decoder.output, sub.output_matrix(), targets, options.label_smoothing, arena_,
-                                  nullptr, nullptr, options.precision);
+        const auto decoder = decode(sub, batch, encoder.memory, options);
+        if (!gradient) return score(sub, batch, decoder, options);
         const GradientMap<T> grad(*weights_, *gradient);
         View<T> dy = arena_.matrix<T>(decoder.output.rows, decoder.output.cols);
         View<T> dmatrix = grad(sub.output_matrix());
-        const LossSums sums = output_loss<T>(pool_, decoder.output, sub.output_matrix(), targets,
+        const LossSums sums = output_loss<T>(pool_, decoder.output, sub.output_matrix(), batch.target.tokens,
                                              options.label_smoothing, arena_, &dy, &dmatrix, options.precision);
         if (!std::isfinite(sums.loss))
             throw not_finite(std::string("hat::ElasticTransformer: the loss is ") +

@@ -5,10 +5,12 @@
 #include <cmath>
 #include <cstddef>
 #include <hat/core/error.hpp>
+#include <hat/core/tensor.hpp>
 #include <hat/core/tokens.hpp>
 #include <hat/model/elastic.hpp>
 #include <hat/model/weights.hpp>
 #include <hat/space/arch.hpp>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <utility>
@@ -16,17 +18,26 @@
 
 namespace hat {
 
+/// How InheritedLoss works.
+struct InheritedLossOptions {
+    double label_smoothing = 0.1;  ///< share of the target's probability spread over the vocabulary
+    /// What operands of products are rounded to. bf16 is faster with AMX, and with AVX512-BF16 on AMD Zen 4
+    /// (docs/performance.md), in exchange for losses that differ in the fourth digit.
+    Precision precision = Precision::fp32;
+    /// Bytes that may be kept of encoders' outputs, for other networks with the same encoder. The numbers are the same.
+    std::size_t encoder_cache_bytes = std::size_t{256} << 20;
+};
+
 /// A fitness policy: label-smoothed loss per target token, base 2 as the reference logs it. Each thread that asks works
 /// alone, so that a generation is scored in parallel with the same numbers for any number of threads. Copies share the
-/// batches and working memory; the weights are the caller's and must outlive them.
+/// batches, working memory and the outputs of encoders, which run once for all networks of a search that differ in the
+/// decoder only; the weights are the caller's and must outlive them.
 class InheritedLoss {
 public:
-    /// Keeps a reference to the SuperTransformer's weights. With bf16, operands of products are rounded to bfloat16
-    /// (LossOptions::precision): faster with AMX, and with AVX512-BF16 on AMD Zen 4 (docs/performance.md), in exchange
-    /// for losses that differ in the fourth digit.
-    InheritedLoss(const Weights<float>& weights, std::vector<Batch> validation, double label_smoothing = 0.1,
-                  Precision precision = Precision::fp32)
-        : shared_(std::make_shared<Shared>(weights, std::move(validation), label_smoothing, precision)) {
+    /// Keeps a reference to the SuperTransformer's weights. Throws invalid_value without a validation batch.
+    InheritedLoss(const Weights<float>& weights, std::vector<Batch> validation,
+                  const InheritedLossOptions& options = {})
+        : shared_(std::make_shared<Shared>(weights, std::move(validation), options)) {
         if (shared_->validation.empty()) throw invalid_value("hat::InheritedLoss: there is no validation batch");
     }
 
@@ -34,17 +45,74 @@ public:
     template <std::size_t E, std::size_t D>
     double operator()(const Arch<E, D>& arch) const {
         auto model = shared_->borrow();
-        LossSums sums;
-        for (const Batch& batch : shared_->validation)
-            sums += model->loss(to_runtime(arch), batch, shared_->smoothing, shared_->precision);
+        const LossSums sums = shared_->loss(*model, to_runtime(arch));
         shared_->give_back(std::move(model));
         return sums.loss / static_cast<double>(sums.tokens) / std::log(2.0);
     }
 
+    /// How often an encoder's outputs were at hand, of all networks scored.
+    std::size_t encoders_reused() const {
+        const std::lock_guard lock(shared_->mutex);
+        return shared_->reused;
+    }
+
 private:
+    using Memories = std::vector<std::vector<Matrix<float>>>;  // of each batch
+    struct Encoder {
+        decltype(RuntimeArch::encoder) stack;
+        std::shared_ptr<const Memories> memories;
+        std::size_t bytes;
+    };
+
     struct Shared {
-        Shared(const Weights<float>& w, std::vector<Batch> v, double s, Precision p)
-            : weights(w), validation(std::move(v)), smoothing(s), precision(p) {}
+        Shared(const Weights<float>& w, std::vector<Batch> v, const InheritedLossOptions& o)
+            : weights(w), validation(std::move(v)), options(o) {
+            for (const Batch& batch : validation) source_tokens += batch.source.tokens.size();
+        }
+
+        LossSums loss(ElasticTransformer<float>& model, const RuntimeArch& arch) {
+            LossSums sums;
+            const std::size_t count = model.memory_count(arch);
+            const std::size_t bytes =
+                count * source_tokens * static_cast<std::size_t>(arch.encoder.embed) * sizeof(float);
+            if (bytes > options.encoder_cache_bytes) {
+                for (const Batch& batch : validation)
+                    sums += model.loss(arch, batch, options.label_smoothing, options.precision);
+                return sums;
+            }
+            const auto stack = canonical(arch).encoder;
+            auto memories = find(stack, count);
+            if (!memories) {
+                Memories fresh;
+                for (const Batch& batch : validation) fresh.push_back(model.memories(arch, batch, options.precision));
+                memories = std::make_shared<const Memories>(std::move(fresh));
+                keep({stack, memories, bytes});
+            }
+            for (std::size_t i = 0; i < validation.size(); ++i)
+                sums += model.loss(arch, validation[i], options.label_smoothing, options.precision, (*memories)[i]);
+            return sums;
+        }
+
+        /// At least `count` memories of an encoder, or null.
+        std::shared_ptr<const Memories> find(const decltype(RuntimeArch::encoder)& stack, std::size_t count) {
+            const std::lock_guard lock(mutex);
+            for (auto at = encoders.begin(); at != encoders.end(); ++at)
+                if (at->stack == stack && at->memories->front().size() >= count) {
+                    encoders.splice(encoders.begin(), encoders, at);  // the last used come first
+                    ++reused;
+                    return at->memories;
+                }
+            return nullptr;
+        }
+        void keep(Encoder encoder) {
+            const std::lock_guard lock(mutex);
+            kept_bytes += encoder.bytes;
+            encoders.push_front(std::move(encoder));
+            while (kept_bytes > options.encoder_cache_bytes) {
+                kept_bytes -= encoders.back().bytes;
+                encoders.pop_back();
+            }
+        }
 
         std::unique_ptr<ElasticTransformer<float>> borrow() {
             const std::lock_guard lock(mutex);
@@ -60,10 +128,12 @@ private:
 
         const Weights<float>& weights;
         const std::vector<Batch> validation;
-        const double smoothing;
-        const Precision precision;
+        const InheritedLossOptions options;
+        std::size_t source_tokens = 0;
         std::mutex mutex;
         std::vector<std::unique_ptr<ElasticTransformer<float>>> idle;
+        std::list<Encoder> encoders;
+        std::size_t kept_bytes = 0, reused = 0;
     };
     std::shared_ptr<Shared> shared_;
 };
