@@ -1,5 +1,6 @@
 // Exports the model that train.cpp saves: architecture, weights and tokenizers become one file, which is mapped and
 // translates without exceptions, allocations and libraries. Usage: hat_example_export FOLDER FILE < SOURCE
+#include <filesystem>
 #include <hat/decode/translate.hpp>
 #include <hat/deploy/any_model.hpp>
 #include <hat/deploy/mapped_file.hpp>

@@ -1,5 +1,6 @@
 // The model that train.cpp saves in 4 bits a weight: each matrix gets as many as the validation loss asks for, then the
 // codebooks are trained a little. Usage: hat_example_quantize FOLDER SOURCE TARGET OUT [UPDATES]
+#include <filesystem>
 #include <hat/decode/tokenizers.hpp>
 #include <hat/hat.hpp>
 #include <hat/model/model_file.hpp>

@@ -1,6 +1,7 @@
 // Trains one SubTransformer on two text files, line by line translations of each other, and saves it so that
 // translate.cpp, or 'hat translate', can use it. Run it again to go on after an interruption.
 // Usage: hat_example_train SOURCE TARGET FOLDER [UPDATES]
+#include <filesystem>
 #include <hat/decode/tokenizers.hpp>
 #include <hat/hat.hpp>
 #include <hat/model/model_file.hpp>

@@ -118,6 +118,7 @@
 
 #include <hat/io/atomic_file.hpp>
 #include <hat/io/csv.hpp>
+#include <hat/io/file_path.hpp>
 #include <hat/io/line_process.hpp>
 #include <hat/io/units.hpp>
 #endif

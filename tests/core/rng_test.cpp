@@ -1,7 +1,9 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <array>
 #include <hat/core/rng.hpp>
+#include <vector>
 
 TEST_CASE("equal seeds give equal streams, and a stored state continues") {
     hat::Rng a(7), b(7);
@@ -44,6 +46,11 @@ TEST_CASE("shuffle() is a permutation that depends on the seed alone") {
     hat::shuffle<int>(a, r1);
     hat::shuffle<int>(b, r2);
     CHECK(a == b);
+    std::vector<int> whole(50);
+    for (int i = 0; i < 50; ++i) whole[static_cast<std::size_t>(i)] = i;
+    hat::Rng r3(9);
+    hat::shuffle(whole, r3);
+    CHECK(std::equal(whole.begin(), whole.end(), a.begin(), a.end()));
     std::array<bool, 50> seen{};
     for (int v : a) seen[static_cast<std::size_t>(v)] = true;
     for (bool s : seen) CHECK(s);

@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <decode/models.hpp>
+#include <filesystem>
 #include <fstream>
 #include <hat/decode/translate.hpp>
 #include <support/files.hpp>

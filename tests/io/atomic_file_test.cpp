@@ -2,6 +2,7 @@
 #include <sys/resource.h>
 
 #include <csignal>
+#include <filesystem>
 #include <hat/io/atomic_file.hpp>
 #include <support/files.hpp>
 
@@ -19,6 +20,7 @@ TEST_CASE("a file is written, replaced and read back, and no temporary file stay
     const auto path = folder / "a.bin";
     hat::write_file_atomically(path, "first");
     CHECK(hat::read_file(path) == "first");
+    CHECK((hat::file_exists(path) && hat::file_exists(folder.path) && !hat::file_exists(folder / "b")));
     const std::string second(100'000, '\0');
     hat::write_file_atomically(path, second);
     CHECK(hat::read_file(path) == second);

@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <cstring>
+#include <filesystem>
 #include <hat/io/safetensors.hpp>
 #include <support/files.hpp>
 

@@ -98,6 +98,7 @@ TEST_CASE("rows predicted together equal rows predicted alone, and copies predic
     const auto all = m.predict_rows(d.x, d.y.size());
     for (std::size_t i = 0; i < d.y.size(); ++i)
         CHECK(copy.predict(std::span<const float>(d.x).subspan(3 * i, 3)) == all[i]);
+    CHECK(m.predict_rows(d.x, d.y.size(), hat::ThreadPool(2)) == all);
     CHECK(m.predict_rows({}, 0).empty());
     m.fit(d.x, d.y, hat::Serial{});
     CHECK(copy.layers() == m.layers());

@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <filesystem>
 #include <hat/core/rng.hpp>
 #include <hat/latency/predictor_file.hpp>
 #include <hat/space/features.hpp>

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <filesystem>
 #include <hat/model/model_file.hpp>
 #include <support/files.hpp>
 #include <support/tiny.hpp>

@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <cstring>
+#include <filesystem>
 #include <hat/model/elastic.hpp>
 #include <hat/model/extract.hpp>
 #include <hat/quant/quantized_file.hpp>

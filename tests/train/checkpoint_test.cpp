@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <hat/train/average.hpp>
 #include <hat/train/checkpoint.hpp>
 #include <support/files.hpp>

@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 #include <sys/wait.h>
 #include <unistd.h>
+#include <filesystem>
 
 #include <atomic>
 #include <cmath>

@@ -1,6 +1,7 @@
 // The data stage: text files to checked, filtered, encoded sentences.
 
 #include <algorithm>
+#include <filesystem>
 #include <hat/decode/beam_search.hpp>
 #include <hat/io/atomic_file.hpp>
 #include <hat/io/safetensors.hpp>

@@ -1,5 +1,6 @@
 // Translations of the test set, their scores, and latencies measured side by side.
 
+#include <filesystem>
 #include <hat/decode/translate.hpp>
 #include <hat/model/extract.hpp>
 #include <hat/quant/quantized_file.hpp>

@@ -1,3 +1,4 @@
+#include <filesystem>
 #include <stages/lock.hpp>
 
 #include <fcntl.h>

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <filesystem>
 #include <hat/decode/timed.hpp>
 #include <hat/latency/dataset.hpp>
 #include <hat/latency/device.hpp>

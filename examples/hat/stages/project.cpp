@@ -1,4 +1,5 @@
 #include <chrono>
+#include <filesystem>
 #include <hat/decode/tokenizers.hpp>
 #include <hat/io/safetensors.hpp>
 #include <hat/train/checkpoint.hpp>

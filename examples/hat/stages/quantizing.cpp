@@ -1,6 +1,7 @@
 // The winner and the baseline in a few bits per weight: k-means, bits where the measured loss asks for them, codebooks
 // trained a little more.
 
+#include <filesystem>
 #include <hat/quant/bit_allocation.hpp>
 #include <hat/quant/quantized_file.hpp>
 #include <losses.hpp>

@@ -1,5 +1,6 @@
 // The evolutionary search under the latency limit.
 
+#include <filesystem>
 #include <hat/io/atomic_file.hpp>
 #include <hat/search/searcher.hpp>
 #include <hat/search/state_file.hpp>

@@ -1,3 +1,4 @@
+#include <filesystem>
 #include <stages/settings.hpp>
 
 #include <algorithm>

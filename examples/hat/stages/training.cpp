@@ -1,6 +1,7 @@
 // The three trainings: the SuperTransformer, the winner and the baseline.
 
 #include <atomic>
+#include <filesystem>
 #include <hat/io/atomic_file.hpp>
 #include <hat/model/extract.hpp>
 #include <hat/quant/tied_weights.hpp>

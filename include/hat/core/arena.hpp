@@ -6,7 +6,6 @@
 #include <cassert>
 #include <cstddef>
 #include <hat/core/extent.hpp>
-#include <memory>
 #include <new>
 #include <type_traits>
 #include <utility>
@@ -31,41 +30,48 @@ public:
     explicit AlignedBuffer(std::size_t n) { reset(n); }
     /// Takes the memory over; `o` is empty afterwards.
     AlignedBuffer(AlignedBuffer&& o) noexcept
-        : data_(std::move(o.data_)), size_(std::exchange(o.size_, 0)), capacity_(std::exchange(o.capacity_, 0)) {}
+        : data_(std::exchange(o.data_, nullptr)),
+          size_(std::exchange(o.size_, 0)),
+          capacity_(std::exchange(o.capacity_, 0)) {}
     /// Takes the memory over; `o` is empty afterwards.
     AlignedBuffer& operator=(AlignedBuffer&& o) noexcept {
-        data_ = std::move(o.data_);
-        size_ = std::exchange(o.size_, 0);
-        capacity_ = std::exchange(o.capacity_, 0);
+        AlignedBuffer taken(std::move(o));
+        std::swap(data_, taken.data_);
+        std::swap(size_, taken.size_);
+        std::swap(capacity_, taken.capacity_);
         return *this;
     }
+    ~AlignedBuffer() { free(); }
 
     /// Room for n elements; the old content is lost when it has to grow.
     void reset(std::size_t n) {
         if (n > capacity_) {
-            const std::size_t bytes = n * sizeof(T), align = bytes < huge_from ? alignment : huge_page;
-            data_ = Owner(static_cast<T*>(::operator new (bytes, std::align_val_t{align})), Free{align});
+            const std::size_t bytes = n * sizeof(T);
+            void* const memory = ::operator new(bytes, alignment_of(n));
 #if defined(__linux__)
             // only advice: whatever it answers, the memory is good
-            if (align == huge_page) madvise(data_.get(), bytes, MADV_HUGEPAGE);
+            if (bytes >= huge_from) madvise(memory, bytes, MADV_HUGEPAGE);
 #endif
+            free();
+            data_ = memory;
             capacity_ = n;
         }
         size_ = n;
     }
     /// The first number; null when empty.
-    T* data() const { return data_.get(); }
+    T* data() const { return static_cast<T*>(data_); }
     /// Numbers it holds.
     std::size_t size() const { return size_; }
 
 private:
     static constexpr std::size_t huge_page = std::size_t{2} << 20, huge_from = 2 * huge_page;
-    struct Free {
-        std::size_t align = alignment;
-        void operator()(T* p) const { ::operator delete (p, std::align_val_t{align}); }
-    };
-    using Owner = std::unique_ptr<T, Free>;
-    Owner data_;
+    static constexpr std::align_val_t alignment_of(std::size_t n) {
+        return std::align_val_t{n * sizeof(T) < huge_from ? alignment : huge_page};
+    }
+    void free() { ::operator delete(data_, alignment_of(capacity_)); }
+
+    // no unique_ptr, of which every T would be one more class to compile
+    void* data_ = nullptr;
     std::size_t size_ = 0, capacity_ = 0;
 };
 

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <span>
 #include <utility>
+#include <vector>
 
 namespace hat {
 
@@ -62,6 +63,11 @@ private:
 template <class T>
 void shuffle(std::span<T> values, Rng& rng) {
     for (std::size_t i = values.size(); i > 1; --i) std::swap(values[i - 1], values[rng.below(i)]);
+}
+/// The same of a whole vector.
+template <class T>
+void shuffle(std::vector<T>& values, Rng& rng) {
+    shuffle(std::span<T>(values.data(), values.size()), rng);
 }
 
 }  // namespace hat

@@ -32,7 +32,7 @@ struct Ragged {
     }
     /// Adds one sentence.
     void push_back(std::span<const std::int32_t> sentence) {
-        tokens.insert(tokens.end(), sentence.begin(), sentence.end());
+        for (const std::int32_t token : sentence) tokens.push_back(token);
         offsets.push_back(tokens.size());
     }
     /// Removes all sentences and keeps the memory.
@@ -58,7 +58,7 @@ struct Batch {
         source.push_back(source_sentence);
         target.push_back(target_sentence);
         previous.tokens.push_back(target_sentence.back());
-        previous.tokens.insert(previous.tokens.end(), target_sentence.begin(), target_sentence.end() - 1);
+        for (std::size_t i = 0; i + 1 < target_sentence.size(); ++i) previous.tokens.push_back(target_sentence[i]);
         previous.offsets.push_back(previous.tokens.size());
     }
 };

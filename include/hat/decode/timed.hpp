@@ -38,7 +38,7 @@ public:
         std::vector<std::int32_t> sentence(options.source_length,
                                            std::min(word, static_cast<std::int32_t>(model_.source_vocab()) - 1));
         sentence.back() = SpecialTokens::eos;
-        for (std::size_t i = 0; i < options.batch; ++i) sources_.push_back(sentence);
+        for (std::size_t i = 0; i < options.batch; ++i) sources_.push_back({sentence.data(), sentence.size()});
         tokens_.assign(options.batch * options.beam,
                        std::min(word, static_cast<std::int32_t>(model_.target_vocab()) - 1));
         for (std::size_t r = 0; r < tokens_.size(); ++r) parents_.push_back(r);

@@ -34,7 +34,9 @@
 
 namespace hat {
 
-/// Answers the lines of a host. Whatever a line holds, the answer is a line; nothing is thrown.
+/// Answers the lines of a host. Whatever a line holds, the answer is a line; nothing is thrown. The networks compute in
+/// numbers of type T.
+template <class T = float>
 class Agent {
 public:
     /// Writes answers to `out`, which must outlive it.
@@ -81,7 +83,7 @@ public:
     void refuse_length(std::size_t most) { fail(0, "the line is longer than " + std::to_string(most) + " bytes"); }
 
 private:
-    using Probe = LatencyProbe<float>;
+    using Probe = LatencyProbe<T>;
 
     void write(const RemoteMessage& message) {
         out_ << message.text() << '\n' << std::flush;
@@ -111,7 +113,7 @@ private:
         validate(config.shape);
         require_memory(config);
         // what the numbers are does not change how long they take
-        weights_ = std::make_unique<Weights<float>>(config);
+        weights_ = std::make_unique<Weights<T>>(config);
         weights_->initialize(1);
         options_ = {
             .source_length = wanted.source_length,
@@ -174,15 +176,16 @@ private:
 
     std::ostream& out_;
     std::chrono::steady_clock::time_point written_{};
-    std::unique_ptr<Weights<float>> weights_;
+    std::unique_ptr<Weights<T>> weights_;
     ProbeOptions options_;
     std::vector<std::pair<RuntimeArch, std::unique_ptr<Probe>>> probes_;
 };
 
 /// Serves one host: greets, and answers each line of `in` until `quit`, the end of the input, or an output that cannot
 /// be written. Lines of more than `longest` bytes are answered with an error.
-inline void run_agent(std::istream& in, std::ostream& out, std::size_t longest = std::size_t{1} << 16) {
-    Agent agent(out);
+template <class T = float>
+void run_agent(std::istream& in, std::ostream& out, std::size_t longest = std::size_t{1} << 16) {
+    Agent<T> agent(out);
     agent.hello();
     std::string line;
     bool too_long = false;

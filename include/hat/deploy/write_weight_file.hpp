@@ -6,10 +6,10 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <filesystem>
 #include <hat/core/error.hpp>
 #include <hat/deploy/weight_file.hpp>
 #include <hat/io/atomic_file.hpp>
+#include <hat/io/file_path.hpp>
 #include <hat/text/subword.hpp>
 #include <hat/text/vocabulary.hpp>
 #include <span>
@@ -177,7 +177,7 @@ inline std::string weight_file_bytes(WeightFileParts parts) {
 
 /// Writes a weight file, at once or not at all. Throws bad_file when it cannot be written, and what weight_file_bytes()
 /// throws.
-inline void save_weight_file(const std::filesystem::path& path, WeightFileParts parts) {
+inline void save_weight_file(const FilePath& path, WeightFileParts parts) {
     write_file_atomically(path, weight_file_bytes(std::move(parts)));
 }
 

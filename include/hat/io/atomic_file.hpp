@@ -14,8 +14,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <filesystem>
 #include <hat/core/error.hpp>
+#include <hat/io/file_path.hpp>
 #include <span>
 #include <string>
 #include <string_view>
@@ -52,7 +52,7 @@ inline std::uint32_t crc32(std::string_view bytes, std::uint32_t previous = 0) {
 class AtomicFile {
 public:
     /// Opens a temporary file beside `path`.
-    explicit AtomicFile(std::filesystem::path path) : path_(std::move(path)) {
+    explicit AtomicFile(const FilePath& path) : path_(path.string()) {
         static std::atomic<unsigned> counter{0};
         temporary_ = path_;
         temporary_ += ".tmp." + std::to_string(::getpid()) + "." + std::to_string(counter.fetch_add(1));
@@ -80,7 +80,8 @@ public:
         if (::close(descriptor) != 0) fail("cannot be written");
         if (::rename(temporary_.c_str(), path_.c_str()) != 0) fail("cannot be replaced");
         temporary_.clear();
-        const auto folder = path_.has_parent_path() ? path_.parent_path() : std::filesystem::path(".");
+        const std::size_t slash = path_.rfind('/');
+        const std::string folder = slash == path_.npos ? "." : path_.substr(0, slash + 1);
         // The rename must survive a power cut too; some file systems cannot sync a folder, which is no error.
         if (const int d = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); d >= 0) {
             ::fsync(d);
@@ -92,7 +93,7 @@ private:
     [[noreturn]] void fail(const std::string& what) {
         const std::string reason = std::strerror(errno);
         discard();
-        throw bad_file(path_.string(), what + ": " + reason);
+        throw bad_file(path_, what + ": " + reason);
     }
     void discard() noexcept {
         if (descriptor_ >= 0) ::close(std::exchange(descriptor_, -1));
@@ -100,12 +101,18 @@ private:
         temporary_.clear();
     }
 
-    std::filesystem::path path_, temporary_;
+    std::string path_, temporary_;
     int descriptor_ = -1;
 };
 
+/// Whether there is a file, folder or other thing of this name.
+inline bool file_exists(const FilePath& path) {
+    struct ::stat status {};
+    return ::stat(path.c_str(), &status) == 0;
+}
+
 /// Replaces the file at `path` by `bytes`, at once or not at all. Throws bad_file.
-inline void write_file_atomically(const std::filesystem::path& path, std::string_view bytes) {
+inline void write_file_atomically(const FilePath& path, std::string_view bytes) {
     AtomicFile file(path);
     file.write(bytes);
     file.commit();
@@ -115,7 +122,7 @@ inline void write_file_atomically(const std::filesystem::path& path, std::string
 class InputFile {
 public:
     /// Opens `path`, which may not be a device.
-    explicit InputFile(const std::filesystem::path& path)
+    explicit InputFile(const FilePath& path)
         : path_(path.string()), descriptor_(::open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
         struct ::stat status {};
         if (descriptor_ < 0 || ::fstat(descriptor_, &status) != 0) fail();
@@ -164,7 +171,7 @@ private:
 
 /// The whole content of a file or pipe. Throws bad_file when it is missing, unreadable, or a device (which may never
 /// end).
-inline std::string read_file(const std::filesystem::path& path) {
+inline std::string read_file(const FilePath& path) {
     const InputFile file(path);
     std::string bytes;
     bytes.resize(file.size() + 1);  // one more, to see the end

@@ -6,9 +6,9 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <hat/core/error.hpp>
 #include <hat/io/atomic_file.hpp>
+#include <hat/io/file_path.hpp>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -32,7 +32,7 @@ public:
 
     /// Reads a file. Throws bad_file, naming file, line and what was expected, if it is missing or empty, if a column
     /// has no name or two have the same, if a line has another number of cells, or if a quote is not closed.
-    static CsvTable load(const std::filesystem::path& path) {
+    static CsvTable load(const FilePath& path) {
         CsvTable table({});
         table.file_ = path.string();
         table.parse(read_file(path));
@@ -95,7 +95,7 @@ public:
         lines_.push_back(cells_.size() + 1);
     }
     /// Writes the table atomically. Throws bad_file.
-    void save(const std::filesystem::path& path) const {
+    void save(const FilePath& path) const {
         std::string out = line(columns_);
         for (const auto& row : cells_) out += line(row);
         write_file_atomically(path, out);

@@ -8,10 +8,11 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <hat/core/error.hpp>
 #include <hat/core/rng.hpp>
+#include <hat/io/atomic_file.hpp>
 #include <hat/io/csv.hpp>
+#include <hat/io/file_path.hpp>
 #include <hat/space/concepts.hpp>
 #include <hat/space/features.hpp>
 #include <limits>
@@ -65,7 +66,7 @@ inline DatasetSplit split_rows(std::size_t n, std::uint64_t seed, double train =
     std::vector<std::size_t> order(n);
     std::iota(order.begin(), order.end(), std::size_t{0});
     Rng rng(seed);
-    shuffle(std::span<std::size_t>(order), rng);
+    shuffle(order, rng);
     const auto share = [&](double s) {
         return std::min(n, static_cast<std::size_t>(s * static_cast<double>(n) + 1e-9));
     };
@@ -80,7 +81,7 @@ struct LatencyDataset {
 
     /// Reads the reference's files and our own; columns may be in any order. Throws bad_file naming file, line and
     /// column for a missing, unknown or repeated column, a cell that is no number, a negative latency, no rows.
-    static LatencyDataset load(const std::filesystem::path& path) {
+    static LatencyDataset load(const FilePath& path) {
         const CsvTable table = CsvTable::load(path);
         for (const auto& name : table.columns())
             if (std::find(required.begin(), required.end(), name) == required.end() &&
@@ -125,9 +126,10 @@ struct LatencyDataset {
 
     /// Writes all rows atomically, the reference's columns first. Collecting many rows one by one, save after each:
     /// whatever happens, the file holds whole rows only. Throws bad_file.
-    void save(const std::filesystem::path& path) const {
-        std::vector<std::string> names(required.begin(), required.end());
-        names.insert(names.end(), optional.begin(), optional.end());
+    void save(const FilePath& path) const {
+        std::vector<std::string> names;
+        for (const std::string_view name : required) names.emplace_back(name);
+        for (const std::string_view name : optional) names.emplace_back(name);
         CsvTable table(std::move(names));
         for (const LatencyRow& row : rows) {
             std::vector<std::string> cells;
@@ -150,9 +152,9 @@ struct LatencyDataset {
     }
 
     /// Adds one row to a file, which is made if it is not there. Throws bad_file.
-    static void append(const std::filesystem::path& path, const LatencyRow& row) {
+    static void append(const FilePath& path, const LatencyRow& row) {
         LatencyDataset data;
-        if (std::filesystem::exists(path)) data = load(path);
+        if (file_exists(path)) data = load(path);
         data.rows.push_back(row);
         data.save(path);
     }
@@ -182,8 +184,7 @@ struct LatencyDataset {
     std::vector<float> inputs(const MeanFeatures& features, std::span<const std::size_t> chosen) const {
         std::vector<float> out;
         for (const std::size_t i : chosen) {
-            const auto row = features.normalized(rows.at(i).features);
-            out.insert(out.end(), row.begin(), row.end());
+            for (const float f : features.normalized(rows.at(i).features)) out.push_back(f);
         }
         return out;
     }
@@ -191,8 +192,8 @@ struct LatencyDataset {
     std::vector<float> inputs(const OperationFeatures& features, std::span<const std::size_t> chosen, int qkv) const {
         std::vector<float> out;
         for (const std::size_t i : chosen) {
-            const auto row = features.normalized(OperationFeatures::raw(rows.at(i).features, qkv));
-            out.insert(out.end(), row.begin(), row.end());
+            for (const float f : features.normalized(OperationFeatures::raw(rows.at(i).features, qkv)))
+                out.push_back(f);
         }
         return out;
     }

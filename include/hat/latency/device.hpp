@@ -2,13 +2,14 @@
 /// \file
 /// What a measurement was made on.
 
-#include <array>
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
-#include <filesystem>
-#include <fstream>
+#include <hat/core/error.hpp>
 #include <hat/core/rng.hpp>
+#include <hat/io/atomic_file.hpp>
+#include <hat/io/file_path.hpp>
 #include <hat/version.hpp>
 #include <initializer_list>
 #include <string>
@@ -48,10 +49,22 @@ struct Device {
 };
 
 namespace detail {
+/// What a file of the system holds; nothing if it cannot be read.
+inline std::string system_file(const FilePath& file) {
+    try {
+        return read_file(file);
+    } catch (const bad_file&) {
+        return {};
+    }
+}
+
 /// The value of the first "key : value" line of /proc/cpuinfo with one of these keys.
-inline std::string cpuinfo_value(const std::filesystem::path& file, std::initializer_list<std::string_view> keys) {
-    std::ifstream in(file);
-    for (std::string line; std::getline(in, line);) {
+inline std::string cpuinfo_value(const FilePath& file, std::initializer_list<std::string_view> keys) {
+    const std::string text = system_file(file);
+    for (std::size_t at = 0; at < text.size();) {
+        const std::size_t stop = std::min(text.find('\n', at), text.size());
+        const std::string line = text.substr(at, stop - at);
+        at = stop + 1;
         const auto colon = line.find(':');
         if (colon == std::string::npos) continue;
         const auto end = line.find_last_not_of(" \t", colon == 0 ? 0 : colon - 1);
@@ -90,9 +103,9 @@ inline std::string compiler_text() {
 }  // namespace detail
 
 /// The machine this runs on. `threads`: what the measured model uses. `root` is where /proc and /sys are (for tests).
-inline Device this_device(std::size_t threads, const std::filesystem::path& root = "/") {
+inline Device this_device(std::size_t threads, const FilePath& root = "") {
     Device d;
-    const auto cpuinfo = root / "proc/cpuinfo";
+    const std::string cpuinfo = root.string() + "/proc/cpuinfo";
     d.cpu = detail::cpuinfo_value(cpuinfo, {"model name", "Model", "Hardware", "Processor"});
     const std::string flags = " " + detail::cpuinfo_value(cpuinfo, {"flags", "Features"}) + " ";
     for (const char* name : {"sse4_2",   "avx",         "avx2",        "fma",      "avx_vnni", "avx512f",  "avx512bw",
@@ -101,8 +114,9 @@ inline Device this_device(std::size_t threads, const std::filesystem::path& root
         if (flags.find(" " + std::string(name) + " ") != std::string::npos)
             d.isa.append(d.isa.empty() ? "" : " ").append(name);
     if (d.isa.empty()) d.isa = "unknown";
-    std::ifstream governor(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor");
-    if (!std::getline(governor, d.governor) || d.governor.empty()) d.governor = "unknown";
+    d.governor = detail::system_file(root.string() + "/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor");
+    d.governor.resize(std::min(d.governor.find('\n'), d.governor.size()));
+    if (d.governor.empty()) d.governor = "unknown";
     d.compiler = detail::compiler_text();
     d.processors = std::thread::hardware_concurrency();
     d.threads = threads;

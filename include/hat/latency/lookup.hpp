@@ -31,7 +31,7 @@ public:
     void set(const A& arch, Milliseconds latency) {
         if (!std::isfinite(latency.count()))
             throw invalid_value("hat::Table: the latency of " + detail::describe_network(arch) + " is not finite");
-        known_[arch_key(arch)] = latency;
+        known_[arch_key(arch)] = latency.count();
     }
     /// Networks in the table.
     std::size_t size() const { return known_.size(); }
@@ -43,11 +43,11 @@ public:
         const auto found = known_.find(arch_key(arch));
         if (found == known_.end())
             throw invalid_value("hat::Table: no latency is known of " + detail::describe_network(arch));
-        return found->second;
+        return Milliseconds(found->second);
     }
 
 private:
-    std::unordered_map<ArchKey, Milliseconds, ArchKeyHash> known_;
+    std::unordered_map<ArchKey, double, ArchKeyHash> known_;  // ms
 };
 
 }  // namespace hat

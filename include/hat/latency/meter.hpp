@@ -165,7 +165,7 @@ public:
         std::vector<std::size_t> order(n);
         std::iota(order.begin(), order.end(), std::size_t{0});
         Rng rng(options_.seed);
-        shuffle(std::span<std::size_t>(order), rng);
+        shuffle(order, rng);
         usual();
         std::optional<ReferenceTime> before;
         for (std::size_t first = 0; first < n; first += options_.reference_every) {

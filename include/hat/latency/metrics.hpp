@@ -22,13 +22,12 @@ inline void check_pairs(const char* who, std::span<const double> a, std::span<co
     if (a.empty()) throw invalid_value(std::string(who) + ": there are no values");
 }
 
-/// Sorts values in place, stably, and counts the swaps of neighbours that this takes.
-inline std::uint64_t sort_counting_swaps(std::span<double> values, std::span<double> scratch) {
-    const std::size_t n = values.size();
+/// Sorts n values in place, stably, and counts the swaps of neighbours that this takes. Needs as much `scratch`.
+inline std::uint64_t sort_counting_swaps(double* values, double* scratch, std::size_t n) {
     if (n < 2) return 0;
     const std::size_t half = n / 2;
-    std::uint64_t swaps = sort_counting_swaps(values.first(half), scratch.first(half)) +
-                          sort_counting_swaps(values.subspan(half), scratch.subspan(half));
+    std::uint64_t swaps =
+        sort_counting_swaps(values, scratch, half) + sort_counting_swaps(values + half, scratch, n - half);
     std::size_t i = 0, j = half;
     for (std::size_t k = 0; k < n; ++k) {
         if (j == n || (i < half && values[i] <= values[j])) {
@@ -38,15 +37,22 @@ inline std::uint64_t sort_counting_swaps(std::span<double> values, std::span<dou
             scratch[k] = values[j++];
         }
     }
-    std::copy(scratch.begin(), scratch.end(), values.begin());
+    std::copy(scratch, scratch + n, values);
     return swaps;
+}
+
+/// Positions in ascending order of `a`, where these are equal of `b`.
+inline std::vector<std::size_t> ascending(std::span<const double> a, std::span<const double> b) {
+    std::vector<std::size_t> order(a.size());
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    std::sort(order.begin(), order.end(),
+              [&](std::size_t i, std::size_t j) { return a[i] < a[j] || (a[i] == a[j] && b[i] < b[j]); });
+    return order;
 }
 
 /// Ranks from 1; equal values share their mean rank.
 inline std::vector<double> mean_ranks(std::span<const double> values) {
-    std::vector<std::size_t> order(values.size());
-    std::iota(order.begin(), order.end(), std::size_t{0});
-    std::sort(order.begin(), order.end(), [&](std::size_t a, std::size_t b) { return values[a] < values[b]; });
+    const std::vector<std::size_t> order = ascending(values, values);
     std::vector<double> ranks(values.size());
     for (std::size_t i = 0, j = 0; i < order.size(); i = j) {
         for (j = i; j < order.size() && values[order[j]] == values[order[i]];) ++j;
@@ -102,10 +108,7 @@ inline double r2(std::span<const double> truth, std::span<const double> predicte
 inline double kendall_tau(std::span<const double> a, std::span<const double> b) {
     detail::check_pairs("hat::kendall_tau", a, b);
     const std::size_t n = a.size();
-    std::vector<std::size_t> order(n);
-    std::iota(order.begin(), order.end(), std::size_t{0});
-    std::sort(order.begin(), order.end(),
-              [&](std::size_t i, std::size_t j) { return a[i] < a[j] || (a[i] == a[j] && b[i] < b[j]); });
+    const std::vector<std::size_t> order = detail::ascending(a, b);
     const auto tied = [n](auto&& equal) {  // pairs of equal neighbours in a sorted sequence
         std::uint64_t pairs = 0, run = 1;
         for (std::size_t i = 1; i <= n; ++i) {
@@ -123,7 +126,7 @@ inline double kendall_tau(std::span<const double> a, std::span<const double> b) 
         tied([&](std::size_t i, std::size_t j) { return a[order[i]] == a[order[j]] && b[order[i]] == b[order[j]]; });
     std::vector<double> sorted(n), scratch(n);
     for (std::size_t i = 0; i < n; ++i) sorted[i] = b[order[i]];
-    const std::uint64_t swaps = detail::sort_counting_swaps(sorted, scratch);
+    const std::uint64_t swaps = detail::sort_counting_swaps(sorted.data(), scratch.data(), n);
     const std::uint64_t ties_b = tied([&](std::size_t i, std::size_t j) { return sorted[i] == sorted[j]; });
     const double pairs = 0.5 * static_cast<double>(n) * static_cast<double>(n - 1);
     const double left = pairs - static_cast<double>(ties_a), right = pairs - static_cast<double>(ties_b);

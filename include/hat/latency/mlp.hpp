@@ -92,15 +92,15 @@ public:
         std::vector<std::size_t> order(n);
         std::iota(order.begin(), order.end(), std::size_t{0});
         Rng rng(derive_seed(options_.seed, 2));
-        shuffle(std::span<std::size_t>(order), rng);
+        shuffle(order, rng);
         std::vector<float> xs[2], ys[2];
         for (std::size_t i = 0; i < n; ++i) {
             const auto part = static_cast<std::size_t>(i < held);
-            const auto row = x.subspan(order[i] * d, d);
-            xs[part].insert(xs[part].end(), row.begin(), row.end());
+            for (std::size_t j = 0; j < d; ++j) xs[part].push_back(x[order[i] * d + j]);
             ys[part].push_back(y[order[i]]);
         }
-        fit(xs[0], ys[0], xs[1], ys[1], executor);
+        const auto all = [](const std::vector<float>& v) { return std::span<const float>(v.data(), v.size()); };
+        fit(all(xs[0]), all(ys[0]), all(xs[1]), all(ys[1]), executor);
     }
 
     /// The same with validation rows of one's own; without any, the last weights are kept.
@@ -115,20 +115,20 @@ public:
         const std::vector<float> inputs = normalized(x, norm), targets = normalized_targets(y, norm);
         const std::vector<float> check_x = normalized(x_validation, norm),
                                  check_y = normalized_targets(y_validation, norm);
-        Trainer trainer(options_, first_layers(d), y.size());
+        Trainer<E> trainer(executor, options_, first_layers(d), y.size());
         std::vector<MlpLayer> best;
         double best_error = std::numeric_limits<double>::infinity();
         std::size_t waited = 0;
         steps_ = 0;
         while (steps_ < options_.steps) {
-            const double loss = trainer.step(executor, inputs, targets, steps_);
+            const double loss = trainer.step(inputs, targets, steps_);
             ++steps_;
             if (!std::isfinite(loss))
                 throw not_finite("hat::Mlp: the loss is " + std::to_string(loss) + " at step " +
                                  std::to_string(steps_) + "; is the learning rate of " +
                                  std::to_string(options_.learning_rate) + " too large?");
             if (check_y.empty() || (steps_ % options_.check_every != 0 && steps_ != options_.steps)) continue;
-            const double error = trainer.error(executor, check_x, check_y);
+            const double error = trainer.error(check_x, check_y);
             if (error < best_error) {
                 best_error = error;
                 best = trainer.layers;
@@ -141,10 +141,14 @@ public:
     }
 
     /// One row. Throws invalid_value before training, shape_mismatch for another number of features.
-    float predict(std::span<const float> row) const { return predict_rows(row, 1).front(); }
+    template <ExecutorPolicy E = Serial>
+    float predict(std::span<const float> row, const E& executor = {}) const {
+        return predict_rows(row, 1, executor).front();
+    }
 
     /// `rows` rows at once, row-major; bit-equal to one after the other.
-    std::vector<float> predict_rows(std::span<const float> x, std::size_t rows) const {
+    template <ExecutorPolicy E = Serial>
+    std::vector<float> predict_rows(std::span<const float> x, std::size_t rows, const E& executor = {}) const {
         if (!network_) throw invalid_value("hat::Mlp: predict() before fit()");
         const std::size_t d = network_->layers.front().inputs;
         if (x.size() != rows * d)
@@ -154,7 +158,7 @@ public:
         for (std::size_t i = 0; i < network_->packed.size(); ++i) {
             const auto& layer = network_->packed[i];
             out.resize(rows * layer.outputs());
-            linear<float>(Serial{}, View<const float>(in.data(), rows, in.size() / std::max<std::size_t>(rows, 1)),
+            linear<float>(executor, View<const float>(in.data(), rows, in.size() / std::max<std::size_t>(rows, 1)),
                           layer, View<float>(out.data(), rows, layer.outputs()),
                           {.relu = i + 1 < network_->packed.size()});
             in.swap(out);
@@ -182,9 +186,11 @@ private:
     };
 
     /// Weights in training: Adam's moments and the activations of one batch.
+    template <ExecutorPolicy E>
     struct Trainer {
-        Trainer(const MlpOptions& o, std::vector<MlpLayer> first, std::size_t rows)
-            : options(o),
+        Trainer(const E& e, const MlpOptions& o, std::vector<MlpLayer> first, std::size_t rows)
+            : executor(e),
+              options(o),
               layers(std::move(first)),
               order(rows),
               batch(std::min(o.batch, rows)),
@@ -199,8 +205,7 @@ private:
         }
 
         /// One Adam update on distinct random rows; the batch's loss before it.
-        template <ExecutorPolicy E>
-        double step(const E& executor, const std::vector<float>& x, const std::vector<float>& y, std::size_t done) {
+        double step(const std::vector<float>& x, const std::vector<float>& y, std::size_t done) {
             const std::size_t d = layers.front().inputs;
             values.resize(layers.size() + 1);
             values[0].resize(batch * d);
@@ -211,7 +216,7 @@ private:
                             values[0].begin() + static_cast<std::ptrdiff_t>(i * d));
                 wanted[i] = y[order[i]];
             }
-            forward(executor, batch);
+            forward(batch);
             double loss = 0;
             std::vector<float> gradient(batch), next;
             for (std::size_t i = 0; i < batch; ++i) {
@@ -241,10 +246,9 @@ private:
         }
 
         /// Mean squared error on other rows.
-        template <ExecutorPolicy E>
-        double error(const E& executor, const std::vector<float>& x, const std::vector<float>& y) {
+        double error(const std::vector<float>& x, const std::vector<float>& y) {
             values[0] = x;
-            forward(executor, y.size());
+            forward(y.size());
             double sum = 0;
             for (std::size_t i = 0; i < y.size(); ++i) {
                 const double difference = static_cast<double>(values.back()[i]) - static_cast<double>(y[i]);
@@ -253,12 +257,12 @@ private:
             return sum;
         }
 
+        const E& executor;
         const MlpOptions& options;
         std::vector<MlpLayer> layers;
 
     private:
-        template <ExecutorPolicy E>
-        void forward(const E& executor, std::size_t rows) {
+        void forward(std::size_t rows) {
             for (std::size_t l = 0; l < layers.size(); ++l) {
                 const MlpLayer& layer = layers[l];
                 values[l + 1].resize(rows * layer.outputs);

@@ -7,7 +7,6 @@
 #include <hat/core/error.hpp>
 #include <hat/space/concepts.hpp>
 #include <iterator>
-#include <ranges>
 #include <span>
 #include <string>
 #include <utility>
@@ -32,19 +31,20 @@ struct PredictedLatency {
 
     /// Learns from networks and their measured latencies. Throws shape_mismatch unless there is one for each, and what
     /// the regressor throws.
-    template <std::ranges::input_range Archs>
-    requires FeatureMap<Features, std::ranges::range_value_t<Archs>>
+    template <class Archs>
+    requires FeatureMap<Features, std::iter_value_t<decltype(std::begin(std::declval<const Archs&>()))>>
     void fit(const Archs& archs, std::span<const double> milliseconds) {
         std::vector<float> x, y;
+        std::size_t networks = 0;
         for (const auto& arch : archs) {
-            const auto row = features(arch);
-            x.insert(x.end(), row.begin(), row.end());
+            for (const float f : features(arch)) x.push_back(f);
+            ++networks;
         }
         for (const double ms : milliseconds) y.push_back(static_cast<float>(ms / unit.count()));
-        if (const auto networks = static_cast<std::size_t>(std::ranges::distance(archs)); networks != y.size())
+        if (networks != y.size())
             throw shape_mismatch("hat::PredictedLatency: " + std::to_string(networks) + " networks and " +
                                  std::to_string(y.size()) + " latencies, expected one for each");
-        regressor.fit(std::span<const float>(x), std::span<const float>(y));
+        regressor.fit(std::span<const float>(x.data(), x.size()), std::span<const float>(y.data(), y.size()));
     }
 
     /// The predicted latency of `arch`.

@@ -223,11 +223,13 @@ struct OnRemoteDevice {
 
 /// A latency policy that measures each network on the device when it is asked for; copies share device and meter. The
 /// drift reference is the largest network unless another is given. Wrap it in Cached to measure a network once.
-inline Measured<OnRemoteDevice, Meter<RemoteNetwork>> measured_remotely(std::shared_ptr<RemoteDevice> device,
+template <class Clock = SteadyClock>
+Measured<OnRemoteDevice, Meter<RemoteNetwork, Clock>> measured_remotely(std::shared_ptr<RemoteDevice> device,
                                                                         const MeterOptions& options = {},
-                                                                        const RuntimeArch* reference = nullptr) {
+                                                                        const RuntimeArch* reference = nullptr,
+                                                                        Clock clock = {}) {
     const RuntimeArch& arch = reference ? *reference : device->model().shape;
-    auto meter = std::make_shared<Meter<RemoteNetwork>>(RemoteNetwork{device, arch}, options);
+    auto meter = std::make_shared<Meter<RemoteNetwork, Clock>>(RemoteNetwork{device, arch}, options, std::move(clock));
     return {{std::move(device)}, std::move(meter)};
 }
 

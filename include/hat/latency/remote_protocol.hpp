@@ -112,7 +112,7 @@ struct RemoteMessage {
     /// Adds an architecture.
     RemoteMessage& with(const RuntimeArch& arch) {
         const RemoteMessage words = parse("arch " + to_text(arch));
-        values.insert(values.end(), words.values.begin(), words.values.end());
+        for (const auto& [key, value] : words.values) values.emplace_back(key, value);
         return *this;
     }
 
@@ -200,13 +200,13 @@ inline RunCount parse_run_count(const RemoteMessage& m) {
 inline RemoteMessage samples_answer(std::uint64_t id, const RunTimes& times) {
     RemoteMessage m{"samples", {}};
     m.with("id", id);
-    for (const auto& [key, part] : {std::pair("encoder", &times.encoder), std::pair("decoder", &times.decoder)}) {
-        std::string list;
-        for (const double ms : *part)
-            list.append(list.empty() ? "" : ",").append(std::to_string(std::llround(ms * 1e6)));
-        m.with(key, std::move(list));
-    }
-    return m;
+    const auto list = [](const std::vector<double>& part) {
+        std::string text;
+        for (const double ms : part)
+            text.append(text.empty() ? "" : ",").append(std::to_string(std::llround(ms * 1e6)));
+        return text;
+    };
+    return m.with("encoder", list(times.encoder)).with("decoder", list(times.decoder));
 }
 /// Reads such an answer. Throws invalid_value for what is no list of at least `least` numbers.
 inline RunTimes parse_samples(const RemoteMessage& m, std::size_t least) {

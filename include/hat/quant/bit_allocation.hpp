@@ -53,7 +53,7 @@ inline std::vector<unsigned> spread_bits(const std::vector<std::array<std::size_
     const std::size_t spare = std::min(budget, most) - least, unit = spare / (std::size_t{1} << 16) + 1;
     const std::size_t units = spare / unit;
     std::vector<double> total(units + 1), next(units + 1);  // least increase for at most so many units
-    std::vector<std::vector<std::uint8_t>> choice(n, std::vector<std::uint8_t>(units + 1));
+    std::vector<std::uint8_t> choice(n * (units + 1));
     for (std::size_t i = 0; i < n; ++i) {
         for (std::size_t u = 0; u <= units; ++u) {
             double best = std::numeric_limits<double>::infinity();
@@ -61,7 +61,7 @@ inline std::vector<unsigned> spread_bits(const std::vector<std::array<std::size_
                 const std::size_t price = (bytes[i][b] - bytes[i][first] + unit - 1) / unit;
                 if (price > u) break;
                 if (const double sum = total[u - price] + increase[i][b]; sum < best)
-                    best = sum, choice[i][u] = static_cast<std::uint8_t>(b);
+                    best = sum, choice[i * (units + 1) + u] = static_cast<std::uint8_t>(b);
             }
             next[u] = best;
         }
@@ -69,7 +69,7 @@ inline std::vector<unsigned> spread_bits(const std::vector<std::array<std::size_
     }
     std::vector<unsigned> bits(n);
     for (std::size_t i = n, u = units; i-- > 0;) {
-        const std::size_t b = choice[i][u];
+        const std::size_t b = choice[i * (units + 1) + u];
         bits[i] = static_cast<unsigned>(b + 2);
         u -= (bytes[i][b] - bytes[i][first] + unit - 1) / unit;
     }

@@ -33,7 +33,7 @@ struct SegmentSums {
 inline std::vector<std::size_t> best_segments(const SegmentSums& sums, std::size_t k) {
     const std::size_t m = sums.count.size() - 1;
     std::vector<double> before(m + 1), now(m + 1);
-    std::vector<std::vector<std::uint32_t>> cut(k, std::vector<std::uint32_t>(m + 1));
+    std::vector<std::uint32_t> cut(k * (m + 1));
     for (std::size_t j = 1; j <= m; ++j) now[j] = sums.cost(0, j);
     const auto fill = [&](const auto& self, std::size_t c, std::size_t lo, std::size_t hi, std::size_t from,
                           std::size_t to) -> void {
@@ -44,7 +44,7 @@ inline std::vector<std::size_t> best_segments(const SegmentSums& sums, std::size
         for (std::size_t i = std::max(from, c); i <= std::min(to, j - 1); ++i)
             if (const double cost = before[i] + sums.cost(i, j); cost < best) best = cost, at = i;
         now[j] = best;
-        cut[c][j] = static_cast<std::uint32_t>(at);
+        cut[c * (m + 1) + j] = static_cast<std::uint32_t>(at);
         self(self, c, lo, j - 1, from, at);
         self(self, c, j + 1, hi, at, to);
     };
@@ -53,7 +53,7 @@ inline std::vector<std::size_t> best_segments(const SegmentSums& sums, std::size
         fill(fill, c, c + 1, m, c, m - 1);
     }
     std::vector<std::size_t> begins(k);
-    for (std::size_t c = k, end = m; c-- > 0;) end = begins[c] = cut[c][end];
+    for (std::size_t c = k, end = m; c-- > 0;) end = begins[c] = cut[c * (m + 1) + end];
     return begins;
 }
 
@@ -143,7 +143,7 @@ inline std::vector<float> kmeans(std::span<const float> values, std::size_t clus
 }
 
 /// The index of the nearest centroid for every value; between two, the upper one. Up to 256 ascending centroids.
-inline void nearest_centroids(std::span<const float> centroids, std::span<const float> values, std::uint8_t* codes) {
+inline void nearest_centroids(const std::vector<float>& centroids, std::span<const float> values, std::uint8_t* codes) {
     std::vector<double> middles;
     for (std::size_t c = 1; c < centroids.size(); ++c)
         middles.push_back((static_cast<double>(centroids[c - 1]) + static_cast<double>(centroids[c])) / 2);

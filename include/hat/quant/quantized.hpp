@@ -4,6 +4,7 @@
 /// codebooks; biases and layer norms stay as they are.
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -12,7 +13,6 @@
 #include <hat/model/config.hpp>
 #include <hat/model/weights.hpp>
 #include <hat/quant/kmeans.hpp>
-#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -181,12 +181,14 @@ inline Weights<float> dequantize(const QuantizedWeights& quantized) {
 
 /// How many matrices have how many bits: "4 bits", or "3 of 3, 20 of 4, 2 of 5 bits".
 inline std::string bits_text(const WeightLayout& layout, const Quantization& how) {
-    std::map<unsigned, std::size_t> count;
+    std::array<std::size_t, 9> count{};
+    std::size_t all = 0;
     for (std::size_t i = 0; i < layout.tensors().size(); ++i)
-        if (is_quantized(layout.tensors()[i])) ++count[how.bits_of(i)];
+        if (is_quantized(layout.tensors()[i])) ++count.at(how.bits_of(i)), ++all;
     std::string out;
-    for (const auto& [bits, n] : count)
-        out += (out.empty() ? "" : ", ") + (count.size() > 1 ? std::to_string(n) + " of " : "") + std::to_string(bits);
+    for (std::size_t bits = 0; bits < count.size(); ++bits)
+        if (const std::size_t n = count[bits]; n > 0)
+            out += (out.empty() ? "" : ", ") + (n < all ? std::to_string(n) + " of " : "") + std::to_string(bits);
     return out + " bits";
 }
 

@@ -11,6 +11,7 @@
 #include <hat/model/stored.hpp>
 #include <hat/model/weights.hpp>
 #include <hat/quant/kmeans.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -58,9 +59,10 @@ inline void store_matrix(const StaticConfig& config, View<const float> w, std::b
             for (std::size_t first = 0, book = 0; first < w.rows; first += rows, ++book) {
                 part.clear();
                 for (std::size_t n = first; n < std::min(w.rows, first + rows); ++n)
-                    part.insert(part.end(), w.row(n), w.row(n) + w.cols);
-                const auto centroids = kmeans(part, 16);
-                nearest_centroids(centroids, part, codes.data() + first * w.cols);
+                    for (std::size_t k = 0; k < w.cols; ++k) part.push_back(w(n, k));
+                const std::span<const float> numbers_of_book(part.data(), part.size());
+                const auto centroids = kmeans(numbers_of_book, 16);
+                nearest_centroids(centroids, numbers_of_book, codes.data() + first * w.cols);
                 float* const numbers = scales + 16 * book;
                 std::fill(std::copy(centroids.begin(), centroids.end(), numbers), numbers + 16, 0.0F);
                 const ByteBook bytes = byte_book(numbers);

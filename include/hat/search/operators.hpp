@@ -13,14 +13,23 @@
 
 namespace hat {
 
+namespace detail {
+/// Whether network a is better than b; of equal losses the first one is.
+struct Better {
+    std::span<const double> losses;
+    bool operator()(std::size_t a, std::size_t b) const {
+        return losses[a] < losses[b] || (!(losses[b] < losses[a]) && a < b);
+    }
+};
+}  // namespace detail
+
 /// Keeps the best; equal losses keep their order, so the survivors never depend on the standard library.
 struct Truncation {
     /// Puts the `keep` best first in `order`.
     void operator()(std::span<const double> losses, std::span<std::size_t> order, std::size_t keep, Rng&) const {
         keep = std::min(keep, order.size());
-        std::partial_sort(
-            order.begin(), order.begin() + static_cast<std::ptrdiff_t>(keep), order.end(),
-            [&](std::size_t a, std::size_t b) { return losses[a] < losses[b] || (!(losses[b] < losses[a]) && a < b); });
+        std::size_t* const first = order.data();
+        std::partial_sort(first, first + keep, first + order.size(), detail::Better{losses});
     }
 };
 
@@ -30,9 +39,7 @@ struct Tournament {
 
     /// Puts the winners of `keep` tournaments first in `order`.
     void operator()(std::span<const double> losses, std::span<std::size_t> order, std::size_t keep, Rng& rng) const {
-        const auto better = [&](std::size_t a, std::size_t b) {
-            return losses[a] < losses[b] || (!(losses[b] < losses[a]) && a < b);
-        };
+        const detail::Better better{losses};
         keep = std::min(keep, order.size());
         for (std::size_t done = 0; done < keep; ++done) {
             std::size_t winner = done + rng.below(order.size() - done);
@@ -42,7 +49,8 @@ struct Tournament {
             }
             std::swap(order[done], order[winner]);
         }
-        std::sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(keep), better);
+        std::size_t* const first = order.data();
+        std::partial_sort(first, first + keep, first + keep, better);  // std::sort would be one more to compile
     }
 };
 

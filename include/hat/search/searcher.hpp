@@ -19,7 +19,6 @@
 #include <span>
 #include <string>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -327,10 +326,10 @@ private:
             std::vector<std::size_t> order(old.size());
             std::iota(order.begin(), order.end(), std::size_t{0});
             const std::size_t keep = std::min(budget.parents, old.size());
-            policy.selection(std::span<const double>(losses), std::span<std::size_t>(order), keep, rng);
+            policy.selection(std::span<const double>(losses.data(), losses.size()),
+                             std::span<std::size_t>(order.data(), order.size()), keep, rng);
             for (std::size_t i = 0; i < keep; ++i) {
                 state.population.push_back(old[order[i]]);
-                members.insert(old[order[i]]);
                 note(state.networks[old[order[i]]].gene, state.networks[old[order[i]]].latency);
             }
             const std::vector<std::size_t> parents = state.population;
@@ -358,7 +357,7 @@ private:
             std::vector<double> losses(archs.size(), std::numeric_limits<double>::quiet_NaN());
             if (archs.empty()) return;
             if constexpr (requires(std::span<const Arch> a, std::span<double> l) { policy.fitness.batch(a, l); })
-                policy.fitness.batch(std::span<const Arch>(archs), std::span<double>(losses));
+                policy.fitness.batch(std::span<const Arch>(archs), std::span<double>(losses.data(), losses.size()));
             else
                 policy.executor(archs.size(), [&](std::size_t i) { losses[i] = policy.fitness(archs[i]); });
             for (std::size_t i = 0; i < archs.size(); ++i) {
@@ -414,7 +413,9 @@ private:
                 note(c.gene, c.latency);
                 if (c.latency > budget.latency)
                     ++above;
-                else if (!members.contains(c.index) || ++repeats > budget.max_redraws)
+                else if (std::find(state.population.begin(), state.population.end(), c.index) ==
+                             state.population.end() ||
+                         ++repeats > budget.max_redraws)
                     return accept(std::move(c));
             }
             accept(pull_under_limit(make()));
@@ -425,7 +426,6 @@ private:
                 known.emplace(std::move(c.key), c.index);
                 state.networks.push_back({std::move(c.gene), std::numeric_limits<double>::quiet_NaN(), c.latency});
             }
-            members.insert(c.index);
             state.population.push_back(c.index);
         }
 
@@ -441,7 +441,7 @@ private:
             }
             std::vector<std::size_t> entries(gene.size());
             std::iota(entries.begin(), entries.end(), std::size_t{0});
-            shuffle(std::span<std::size_t>(entries), rng);
+            shuffle(entries, rng);
             for (const std::size_t i : entries) {
                 gene[i] = anchor->gene[i];
                 if (Candidate c = examine(gene); c.latency <= state.budget.latency) return c;
@@ -452,10 +452,9 @@ private:
         }
 
         Gene cardinality;
-        Index known;                              ///< networks by key
-        std::unordered_set<std::size_t> members;  ///< indices of the generation being bred
-        std::optional<Descent> fastest;           ///< of all networks seen in this step
-        std::optional<Descent> anchor;            ///< the fastest network that descent finds, once needed
+        Index known;                     ///< networks by key
+        std::optional<Descent> fastest;  ///< of all networks seen in this step
+        std::optional<Descent> anchor;   ///< the fastest network that descent finds, once needed
     };
 
     Policy policy_;

@@ -8,10 +8,11 @@
 #include <hat/space/arch.hpp>
 #include <hat/space/arch_key.hpp>
 #include <hat/space/reflect.hpp>
-#include <map>
 #include <string>
 #include <string_view>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 namespace hat {
 
@@ -52,21 +53,27 @@ std::string describe_network(const A& arch) {
 /// given twice, of the wrong length or no positive number.
 inline RuntimeArch arch_from_text(std::string_view text) {
     const auto fail = [](const std::string& what) { return invalid_value("hat::arch_from_text: " + what); };
-    std::map<std::string, std::string, std::less<>> given;
+    std::vector<std::pair<std::string, std::string>> given;
+    const auto position = [&](std::string_view name) {
+        std::size_t i = 0;
+        while (i < given.size() && given[i].first != name) ++i;
+        return i;
+    };
     for (std::size_t at = 0; (at = text.find_first_not_of(" \t\r\n", at)) != text.npos;) {
         const std::string_view word = text.substr(at, text.find_first_of(" \t\r\n", at) - at);
         at += word.size();
         const auto equals = word.find('=');
-        if (equals == word.npos) throw fail("found '" + std::string(word) + "', expected field=value");
+        if (equals == word.npos || equals == 0) throw fail("found '" + std::string(word) + "', expected field=value");
         const std::string name(word.substr(0, equals));
-        if (!given.emplace(name, word.substr(equals + 1)).second) throw fail("field '" + name + "' is given twice");
+        if (position(name) < given.size()) throw fail("field '" + name + "' is given twice");
+        given.emplace_back(name, word.substr(equals + 1));
     }
     RuntimeArch arch;
     for_each_field(arch, [&](const std::string& name, auto& value) {
-        const auto found = given.find(name);
-        if (found == given.end()) throw fail("field '" + name + "' is missing");
-        const std::string list = found->second;
-        given.erase(found);
+        const std::size_t found = position(name);
+        if (found == given.size()) throw fail("field '" + name + "' is missing");
+        const std::string list = given[found].second;
+        given[found].first.clear();
         constexpr bool single = std::is_same_v<std::remove_cvref_t<decltype(value)>, int>;
         std::size_t wanted = 1;
         if constexpr (!single)
@@ -94,7 +101,8 @@ inline RuntimeArch arch_from_text(std::string_view text) {
                 throw fail("field '" + name + "' is " + list + ", expected at most " +
                            std::to_string(runtime_max_layers));
     });
-    if (!given.empty()) throw fail("unknown field '" + given.begin()->first + "'");
+    for (const auto& [name, value] : given)
+        if (!name.empty()) throw fail("unknown field '" + name + "'");
     return canonical(arch);
 }
 

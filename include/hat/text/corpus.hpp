@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
-#include <filesystem>
+#include <cstdint>
 #include <hat/core/error.hpp>
+#include <hat/io/file_path.hpp>
 #include <hat/text/utf8.hpp>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <unordered_set>
 #include <utility>
 #include <vector>
@@ -27,7 +29,7 @@ struct ParallelText {
 
 /// Pairs the lines of two files; the paths are for messages. Throws bad_file when the counts differ or are zero.
 inline ParallelText pair_lines(std::vector<std::string> source, std::vector<std::string> target,
-                               const std::filesystem::path& source_path, const std::filesystem::path& target_path) {
+                               const FilePath& source_path, const FilePath& target_path) {
     if (source.size() != target.size())
         throw bad_file(target_path.string(), "has " + std::to_string(target.size()) + " lines, but " +
                                                  source_path.string() + " has " + std::to_string(source.size()) +
@@ -145,16 +147,19 @@ struct Overlap {
 
 /// Counts the test sentences found in the training text; a score on those measures memory, not translation.
 inline Overlap count_overlap(const ParallelText& train, const ParallelText& test) {
-    std::unordered_set<std::string_view> sources(train.source.begin(), train.source.end());
-    std::unordered_set<std::string_view> targets(train.target.begin(), train.target.end());
-    std::unordered_set<std::string> pairs;
-    for (std::size_t i = 0; i < train.size(); ++i) pairs.insert(detail::pair_key(train.source[i], train.target[i]));
+    std::unordered_map<std::string_view, std::int64_t> sources, targets, pairs;
+    std::vector<std::string> keys(train.size());  // of the pairs
+    for (std::size_t i = 0; i < train.size(); ++i) {
+        keys[i] = detail::pair_key(train.source[i], train.target[i]);
+        ++sources[train.source[i]], ++targets[train.target[i]], ++pairs[keys[i]];
+    }
     Overlap overlap;
     for (std::size_t i = 0; i < test.size(); ++i) {
-        const bool s = sources.count(test.source[i]) != 0, t = targets.count(test.target[i]) != 0;
+        const bool s = sources.find(test.source[i]) != sources.end();
+        const bool t = targets.find(test.target[i]) != targets.end();
         overlap.sources += s;
         overlap.targets += t;
-        overlap.pairs += pairs.count(detail::pair_key(test.source[i], test.target[i]));
+        overlap.pairs += pairs.find(detail::pair_key(test.source[i], test.target[i])) != pairs.end();
         if ((s || t) && overlap.first_lines.size() < FilterReport::examples) overlap.first_lines.push_back(i + 1);
     }
     return overlap;

@@ -4,9 +4,9 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <filesystem>
 #include <hat/core/error.hpp>
 #include <hat/io/atomic_file.hpp>
+#include <hat/io/file_path.hpp>
 #include <hat/text/utf8.hpp>
 #include <string>
 #include <string_view>
@@ -19,7 +19,7 @@ inline bool is_gzip(std::string_view bytes) { return bytes.substr(0, 2) == "\x1F
 
 /// A line of a text file as text: without the carriage return of CRLF and, on line 1, without a byte order mark. Throws
 /// bad_file with `path` and `number` (from 1) when it is not UTF-8 or holds a NUL byte.
-inline std::string_view check_line(const std::filesystem::path& path, std::size_t number, std::string_view line) {
+inline std::string_view check_line(const FilePath& path, std::size_t number, std::string_view line) {
     if (number == 1 && line.starts_with("\xEF\xBB\xBF")) line.remove_prefix(3);
     if (line.ends_with('\r')) line.remove_suffix(1);
     if (const std::size_t bad = find_invalid_utf8(line); bad != std::string_view::npos) {
@@ -37,7 +37,7 @@ inline std::string_view check_line(const std::filesystem::path& path, std::size_
 
 /// Cuts the content of a text file into lines, each as check_line() gives it; empty lines stay (parallel files depend
 /// on them). Throws bad_file with `path` and the line number.
-inline std::vector<std::string> split_lines(const std::filesystem::path& path, std::string_view bytes) {
+inline std::vector<std::string> split_lines(const FilePath& path, std::string_view bytes) {
     std::vector<std::string> lines;
     lines.reserve(static_cast<std::size_t>(std::count(bytes.begin(), bytes.end(), '\n')) + 1);
     while (!bytes.empty()) {
@@ -50,7 +50,7 @@ inline std::vector<std::string> split_lines(const std::filesystem::path& path, s
 
 /// The lines of an uncompressed text file; see split_lines. For files that may be compressed include text/gzip.hpp and
 /// call read_lines. Throws bad_file when the file is missing, unreadable, a folder, compressed or not UTF-8.
-inline std::vector<std::string> read_plain_lines(const std::filesystem::path& path) {
+inline std::vector<std::string> read_plain_lines(const FilePath& path) {
     const std::string bytes = read_file(path);
     if (is_gzip(bytes)) throw bad_file(path.string(), "is gzip-compressed; expected plain UTF-8 text");
     return split_lines(path, bytes);

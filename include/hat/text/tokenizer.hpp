@@ -29,7 +29,10 @@ struct WhitespaceTokenizer {
     Vocabulary vocabulary;  ///< words and their ids
 
     /// Ids of the words of a text, without bos and eos.
-    std::vector<std::int32_t> encode(std::string_view text) const { return vocabulary.encode(split_words(text)); }
+    std::vector<std::int32_t> encode(std::string_view text) const {
+        const std::vector<std::string_view> words = split_words(text);
+        return vocabulary.encode({words.data(), words.size()});
+    }
     /// The words with spaces between them.
     std::string decode(std::span<const std::int32_t> ids) const { return vocabulary.decode(ids); }
     /// Number of ids, special tokens included.
@@ -45,7 +48,7 @@ Ragged encode_lines(const T& tokenizer, std::span<const std::string> lines) {
     for (const std::string& line : lines) {
         std::vector<std::int32_t> ids = tokenizer.encode(line);
         ids.push_back(SpecialTokens::eos);
-        out.push_back(ids);
+        out.push_back({ids.data(), ids.size()});
     }
     return out;
 }

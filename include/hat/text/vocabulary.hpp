@@ -3,14 +3,15 @@
 /// Words and their ids, in the reference's (fairseq's) order and file format.
 
 #include <algorithm>
+#include <array>
 #include <charconv>
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
 #include <functional>
 #include <hat/core/error.hpp>
 #include <hat/core/tokens.hpp>
 #include <hat/io/atomic_file.hpp>
+#include <hat/io/file_path.hpp>
 #include <hat/text/lines.hpp>
 #include <hat/text/utf8.hpp>
 #include <limits>
@@ -27,8 +28,9 @@ namespace hat {
 /// How often each token occurs. Ordered by token, so that everything made from it is repeatable.
 using TokenCounts = std::map<std::string, std::uint64_t, std::less<>>;
 
-/// Adds the words (between white space) of some lines to the counts.
-inline void count_words(TokenCounts& counts, std::span<const std::string> lines) {
+/// Adds the words (between white space) of some lines, a range of strings, to the counts.
+template <class Lines>
+void count_words(TokenCounts& counts, const Lines& lines) {
     for (const std::string& line : lines)
         for (const std::string_view word : split_words(line)) {
             const auto found = counts.find(word);
@@ -62,15 +64,17 @@ public:
                                 ": expected at least the 4 special tokens");
         if (options.multiple == 0) throw invalid_value("vocabulary: multiple = 0: expected 1 or more");
         Vocabulary vocabulary;
-        std::vector<const TokenCounts::value_type*> order;
-        for (const auto& entry : counts)
-            if (entry.second >= options.min_count && !vocabulary.contains(entry.first)) order.push_back(&entry);
-        std::sort(order.begin(), order.end(), [](const auto* a, const auto* b) {
-            return a->second != b->second ? a->second > b->second : a->first < b->first;
-        });
-        for (const auto* entry : order) {
+        std::vector<std::string_view> tokens;             // in byte order
+        std::vector<std::array<std::uint64_t, 2>> order;  // counts from above, and places in `tokens`
+        for (const auto& [token, count] : counts) {
+            if (count < options.min_count || vocabulary.contains(token)) continue;
+            order.push_back({~count, tokens.size()});
+            tokens.push_back(token);
+        }
+        std::sort(order.begin(), order.end());
+        for (const auto& [rest, place] : order) {
             if (vocabulary.size() == options.max_size) break;
-            vocabulary.add(entry->first, entry->second);
+            vocabulary.add(tokens[static_cast<std::size_t>(place)], ~rest);
         }
         for (std::size_t i = 0; vocabulary.size() % options.multiple != 0; ++i) {
             std::string digits = std::to_string(i);
@@ -83,7 +87,7 @@ public:
     /// Reads a fairseq `dict.txt`: one "token count" a line, without the special tokens. A token that occurs twice is
     /// an error unless the line ends in "#fairseq:overwrite"; then the later line gets its own id and the name.
     /// Throws bad_file with the line.
-    static Vocabulary load(const std::filesystem::path& path) {
+    static Vocabulary load(const FilePath& path) {
         Vocabulary vocabulary;
         std::size_t number = 0;
         for (std::string_view line : read_plain_lines(path)) {
@@ -113,16 +117,16 @@ public:
     /// What a `dict.txt` holds: one "token count" a line, without the special tokens.
     std::string text() const {
         std::string out;
-        std::unordered_map<std::string_view, std::size_t> seen;
+        std::unordered_map<std::string_view, std::int64_t> seen;
         for (std::size_t i = 0; i < size(); ++i) {
-            const bool again = !seen.emplace(tokens_[i], i).second;
+            const bool again = ++seen[tokens_[i]] > 1;
             if (i < SpecialTokens::count) continue;
             out += tokens_[i] + " " + std::to_string(counts_[i]) + (again ? " #fairseq:overwrite\n" : "\n");
         }
         return out;
     }
     /// Writes a `dict.txt` that load() and fairseq read, at once or not at all. Throws bad_file.
-    void save(const std::filesystem::path& path) const { write_file_atomically(path, text()); }
+    void save(const FilePath& path) const { write_file_atomically(path, text()); }
 
     /// Whether both have the same tokens, counts and ids.
     friend bool operator==(const Vocabulary&, const Vocabulary&) = default;  ///< memberwise

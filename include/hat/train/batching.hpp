@@ -81,20 +81,22 @@ public:
     BatchPlan epoch(std::uint64_t number) const {
         Rng rng(derive_seed(options_.seed, number));
         std::vector<std::size_t> order = kept_;
-        shuffle(std::span(order), rng);
-        std::vector<std::array<std::size_t, 4>> keys;  // lengths, and the place after shuffling, which decides ties
-        keys.reserve(order.size());
-        for (const std::size_t i : order) keys.push_back({source_[i].size(), target_[i].size(), keys.size(), i});
+        shuffle(order, rng);
+        // lengths (each below 2^32), and the place after shuffling, which decides ties
+        std::vector<std::array<std::uint64_t, 2>> keys;
+        for (const std::size_t i : order)
+            keys.push_back({std::uint64_t{source_[i].size()} << 32U | target_[i].size(), keys.size()});
         std::sort(keys.begin(), keys.end());
-        for (std::size_t i = 0; i < order.size(); ++i) order[i] = keys[i][3];
-        const BatchPlan sorted = cut(order);
+        std::vector<std::size_t> by_length;
+        for (const auto& key : keys) by_length.push_back(order[static_cast<std::size_t>(key[1])]);
+        const BatchPlan sorted = cut(by_length);
         std::vector<std::size_t> turn(sorted.size());
         std::iota(turn.begin(), turn.end(), std::size_t{0});
-        shuffle(std::span(turn), rng);
+        shuffle(turn, rng);
         BatchPlan plan;
         plan.sentences.reserve(order.size());
         for (const std::size_t i : turn) {
-            plan.sentences.insert(plan.sentences.end(), sorted[i].begin(), sorted[i].end());
+            for (const std::size_t s : sorted[i]) plan.sentences.push_back(s);
             plan.offsets.push_back(plan.sentences.size());
         }
         return plan;
@@ -125,9 +127,9 @@ private:
             throw invalid_value(std::string("batches: ") + side + " sentence " + std::to_string(i + 1) +
                                 " does not end in eos (id " + std::to_string(SpecialTokens::eos) + ")");
     }
-    BatchPlan cut(std::span<const std::size_t> order) const {
+    BatchPlan cut(const std::vector<std::size_t>& order) const {
         BatchPlan plan;
-        plan.sentences.assign(order.begin(), order.end());
+        plan.sentences = order;
         std::size_t first = 0, source_tokens = 0, target_tokens = 0;
         for (std::size_t i = 0; i < order.size(); ++i) {
             source_tokens += source_[order[i]].size();

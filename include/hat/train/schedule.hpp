@@ -82,7 +82,10 @@ using Schedule = std::variant<InverseSquareRootSchedule, CosineSchedule, FixedSc
 
 /// The rate after this many completed updates.
 inline double learning_rate(const Schedule& schedule, std::uint64_t updates) {
-    return std::visit([&](const auto& s) { return s(updates); }, schedule);
+    // no std::visit, which takes compilers as long as the rest of this file
+    if (const auto* s = std::get_if<InverseSquareRootSchedule>(&schedule)) return (*s)(updates);
+    if (const auto* s = std::get_if<CosineSchedule>(&schedule)) return (*s)(updates);
+    return std::get<FixedSchedule>(schedule)(updates);
 }
 
 /// Throws invalid_value that names the option, its value and what was expected.
