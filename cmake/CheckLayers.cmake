@@ -1,6 +1,6 @@
 # Fails when a header includes something its folder may not see (docs/design.md, layers), a fenced library outside its
-# fence, or the library of an optional component that its opening comment does not name; and when hat.hpp is not all
-# the other headers. Run: cmake -P cmake/CheckLayers.cmake
+# fence, or the library of an optional component that its opening comment does not name; and when hat.hpp and deploy.hpp
+# together are not all the other headers. Run: cmake -P cmake/CheckLayers.cmake
 cmake_minimum_required(VERSION 3.25)
 get_filename_component(root "${CMAKE_CURRENT_LIST_DIR}/.." ABSOLUTE)
 
@@ -77,7 +77,10 @@ function(components_of header)
   list(SORT components)
   set_property(GLOBAL PROPERTY components_${header} "${components}")
 endfunction()
-file(STRINGS ${root}/include/hat/hat.hpp umbrella REGEX "^#include <hat/")
+# what runs on a device is in deploy.hpp, all else in hat.hpp
+set(deployed text/subword.hpp)
+file(STRINGS ${root}/include/hat/hat.hpp umbrella_hat REGEX "^#include <hat/")
+file(STRINGS ${root}/include/hat/deploy.hpp umbrella_deploy REGEX "^#include <hat/")
 foreach(header ${headers})
   components_of(hat/${header})
   get_property(included GLOBAL PROPERTY components_hat/${header})
@@ -93,12 +96,20 @@ foreach(header ${headers})
   if(NOT "${named}" STREQUAL "${included}")
     list(APPEND faults "${header} needs the components '${included}' and its opening comment names '${named}'")
   endif()
-  list(FIND umbrella "#include <hat/${header}>" at)
-  if(at EQUAL -1 AND included STREQUAL "")
-    list(APPEND faults "hat.hpp lacks ${header}, which needs no optional component")
-  elseif(NOT at EQUAL -1 AND NOT included STREQUAL "")
-    list(APPEND faults "hat.hpp includes ${header}, which needs the components '${included}'")
+  set(home hat)
+  if(header MATCHES "^deploy/" OR header IN_LIST deployed)
+    set(home deploy)
   endif()
+  foreach(umbrella hat deploy)
+    list(FIND umbrella_${umbrella} "#include <hat/${header}>" at)
+    if(umbrella STREQUAL home AND included STREQUAL "" AND at EQUAL -1)
+      list(APPEND faults "${umbrella}.hpp lacks ${header}, which needs no optional component")
+    elseif(NOT umbrella STREQUAL home AND NOT at EQUAL -1)
+      list(APPEND faults "${umbrella}.hpp includes ${header}, which belongs to ${home}.hpp")
+    elseif(NOT at EQUAL -1 AND NOT included STREQUAL "")
+      list(APPEND faults "${umbrella}.hpp includes ${header}, which needs the components '${included}'")
+    endif()
+  endforeach()
 endforeach()
 
 list(LENGTH headers count)

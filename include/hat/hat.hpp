@@ -1,6 +1,7 @@
 #pragma once
 /// \file
-/// Everything but the optional headers, which need more than the core's libraries and say so in their first lines.
+/// Everything that searches, trains, measures and runs networks, but the optional headers, which need more than the
+/// core's libraries and say so in their first lines. What runs on a device is in hat/deploy.hpp.
 
 #if __cplusplus < 202002L
 #error "hat needs C++20: compile with -std=c++20 or later"
@@ -76,7 +77,6 @@
 #include <hat/text/lowercase.hpp>
 #include <hat/text/metric.hpp>
 #include <hat/text/significance.hpp>
-#include <hat/text/subword.hpp>
 #include <hat/text/tokenizer.hpp>
 #include <hat/text/utf8.hpp>
 #include <hat/text/vocabulary.hpp>
@@ -94,23 +94,11 @@
 #include <hat/latency/roofline.hpp>
 #include <hat/latency/runs.hpp>
 
-#include <hat/deploy/agent.hpp>
-
 #include <hat/quant/bit_allocation.hpp>
 #include <hat/quant/kmeans.hpp>
 #include <hat/quant/quantized.hpp>
 #include <hat/quant/store.hpp>
 #include <hat/quant/tied_weights.hpp>
-
-#include <hat/deploy/any_model.hpp>
-#include <hat/deploy/deployed_tokenizer.hpp>
-#include <hat/deploy/mapped_file.hpp>
-#include <hat/deploy/pack_weights.hpp>
-#include <hat/deploy/packed_weights.hpp>
-#include <hat/deploy/static_translator.hpp>
-#include <hat/deploy/stored_transformer.hpp>
-#include <hat/deploy/weight_file.hpp>
-#include <hat/deploy/write_weight_file.hpp>
 
 #include <hat/search/cached.hpp>
 #include <hat/search/operators.hpp>

@@ -1,4 +1,5 @@
 // A second translation unit with all of hat: the program links only if no header defines anything twice.
+#include <hat/deploy.hpp>
 #include <hat/hat.hpp>
 #include <hat/model/model_file.hpp>  // of the component json
 

@@ -1,0 +1,1 @@
+#include <hat/deploy.hpp>
