@@ -37,7 +37,7 @@ public:
     /// Keeps a reference to the SuperTransformer's weights. Throws invalid_value without a validation batch.
     InheritedLoss(const Weights<float>& weights, std::vector<Batch> validation,
                   const InheritedLossOptions& options = {})
-        : shared_(std::make_shared<Shared>(weights, std::move(validation), options)) {
+        : shared_(std::make_shared<Shared<float>>(weights, std::move(validation), options)) {
         if (shared_->validation.empty()) throw invalid_value("hat::InheritedLoss: there is no validation batch");
     }
 
@@ -64,13 +64,15 @@ private:
         std::size_t bytes;
     };
 
+    // a template, so that only who asks for a loss compiles the network
+    template <class T>
     struct Shared {
-        Shared(const Weights<float>& w, std::vector<Batch> v, const InheritedLossOptions& o)
+        Shared(const Weights<T>& w, std::vector<Batch> v, const InheritedLossOptions& o)
             : weights(w), validation(std::move(v)), options(o) {
             for (const Batch& batch : validation) source_tokens += batch.source.tokens.size();
         }
 
-        LossSums loss(ElasticTransformer<float>& model, const RuntimeArch& arch) {
+        LossSums loss(ElasticTransformer<T>& model, const RuntimeArch& arch) {
             LossSums sums;
             const std::size_t count = model.memory_count(arch);
             const std::size_t bytes =
@@ -114,28 +116,28 @@ private:
             }
         }
 
-        std::unique_ptr<ElasticTransformer<float>> borrow() {
+        std::unique_ptr<ElasticTransformer<T>> borrow() {
             const std::lock_guard lock(mutex);
-            if (idle.empty()) return std::make_unique<ElasticTransformer<float>>(weights);
+            if (idle.empty()) return std::make_unique<ElasticTransformer<T>>(weights);
             auto model = std::move(idle.back());
             idle.pop_back();
             return model;
         }
-        void give_back(std::unique_ptr<ElasticTransformer<float>> model) {
+        void give_back(std::unique_ptr<ElasticTransformer<T>> model) {
             const std::lock_guard lock(mutex);
             idle.push_back(std::move(model));
         }
 
-        const Weights<float>& weights;
+        const Weights<T>& weights;
         const std::vector<Batch> validation;
         const InheritedLossOptions options;
         std::size_t source_tokens = 0;
         std::mutex mutex;
-        std::vector<std::unique_ptr<ElasticTransformer<float>>> idle;
+        std::vector<std::unique_ptr<ElasticTransformer<T>>> idle;
         std::list<Encoder> encoders;
         std::size_t kept_bytes = 0, reused = 0;
     };
-    std::shared_ptr<Shared> shared_;
+    std::shared_ptr<Shared<float>> shared_;
 };
 
 }  // namespace hat
