@@ -1,5 +1,5 @@
 // The model that train.cpp saves in 4 bits a weight: each matrix gets as many as the validation loss asks for, then the
-// codebooks are trained a little. Usage: hat_example_quantize FOLDER SOURCE TARGET OUT [UPDATES]
+// model is trained a little more in these bits. Usage: hat_example_quantize FOLDER SOURCE TARGET OUT [UPDATES]
 #include <filesystem>
 #include <hat/decode/tokenizers.hpp>
 #include <hat/hat.hpp>
@@ -36,20 +36,21 @@ int main(int argc, char** argv) try {
     const std::size_t budget = hat::quantized_bytes(model.weights.layout(), {.bits = 4});
     const hat::BitAllocation found = hat::allocate_bits(pool, model.weights, budget, loss);
     hat::QuantizedWeights quantized = hat::quantize(pool, model.weights, model.arch, found.how);
-    hat::Weights<float> weights = hat::dequantize(quantized);
     std::cout << hat::bits_text(model.weights.layout(), found.how) << "\nloss " << found.loss << ", in these bits "
-              << loss(weights) << std::endl;
+              << loss(hat::dequantize(quantized)) << std::endl;
 
-    // weights with one code stay equal, so that they are codebooks again
+    // the loss is that of the quantized weights, its gradient trains the full ones
+    hat::Weights<float> weights = model.weights;
     auto task = hat::fixed_task(model.arch, hat::batch_source(batches(train)), sentences);
-    task.constrain = hat::TieCodes(quantized);
+    task.stand_in = hat::straight_through(quantized);
     hat::TrainerOptions options;
-    options.schedule = hat::FixedSchedule{.lr = 3e-5};
+    options.max_updates = argc > 5 ? std::stoul(argv[5]) : 400;
+    options.schedule =
+        hat::CosineSchedule{.min_lr = 0, .max_lr = 3e-4, .warmup = 0, .max_updates = options.max_updates};
     options.dropout = 0.1;
-    options.max_updates = argc > 5 ? std::stoul(argv[5]) : 100;
     hat::Trainer(weights, std::move(task), options, pool).run();
-    hat::read_codebooks(quantized, weights);
-    std::cout << "loss with trained codebooks " << loss(hat::dequantize(quantized)) << "\n";
+    quantized = hat::requantize(quantized, weights);
+    std::cout << "loss after training " << loss(hat::dequantize(quantized)) << "\n";
 
     std::filesystem::create_directories(out);
     hat::save_tokenizers(out, tokenizers);

@@ -97,8 +97,8 @@
 #include <hat/quant/bit_allocation.hpp>
 #include <hat/quant/kmeans.hpp>
 #include <hat/quant/quantized.hpp>
+#include <hat/quant/requantize.hpp>
 #include <hat/quant/store.hpp>
-#include <hat/quant/tied_weights.hpp>
 
 #include <hat/search/cached.hpp>
 #include <hat/search/operators.hpp>

@@ -389,7 +389,7 @@ TEST_CASE("on a terminal there is one bar, and Ctrl-C stops a training that goes
           hat::read_file(whole.dir + "/super/model/model.safetensors"));
 }
 
-TEST_CASE("a quantization that was stopped and killed while codebooks were trained ends with the same files") {
+TEST_CASE("a quantization that was stopped and killed in quantization-aware training ends with the same files") {
     const TinyRun tiny;
     const std::string lines = "bit-allocation: measured\ntune-updates: 400\ntune-lr: 0.001";
     const Outcome whole = tiny.with(lines, "run");
@@ -411,21 +411,21 @@ TEST_CASE("a quantization that was stopped and killed while codebooks were train
         const hat::Json& steps = results.at(model).at("steps");
         REQUIRE(steps.size() == 4);
         CHECK(contains(steps[2].at("step").get<std::string>(), "bits by measured loss, "));
-        CHECK(steps[3].at("step") == "codebooks trained");
+        CHECK(steps[3].at("step") == "quantization-aware training");
     }
     const std::string report = hat::read_file(tiny.dir + "/report.html");
-    for (const char* text : {"Quantization", "codebooks trained", "validation nll "}) CHECK(contains(report, text));
+    for (const char* text : {"Quantization", "quantization-aware training", "validation nll "}) CHECK(contains(report, text));
 
     REQUIRE(tiny.with(lines, "run", {"--from", "quantize", "--estimate"}).status == 0);  // forgets the stage
-    const Outcome stopped = signalled_run(tiny, lines, "winner codebooks 1/400", SIGINT);
+    const Outcome stopped = signalled_run(tiny, lines, "winner quantized 1/400", SIGINT);
     INFO(stopped.err);
     CHECK(stopped.status == 130);
-    CHECK(contains(stopped.err, "hat: interrupted: winner codebooks stopped after update "));
+    CHECK(contains(stopped.err, "hat: interrupted: winner quantized stopped after update "));
     // other bits would have other codes
     const Outcome other = tiny.with(lines + "\nbits: 3", "run");
     CHECK(other.status == 1);
     CHECK(contains(other.err, "this is a checkpoint of another quantization: quantization.bits is "));
-    const Outcome killed = signalled_run(tiny, lines, "baseline codebooks update 100", SIGKILL);
+    const Outcome killed = signalled_run(tiny, lines, "baseline quantized update 100", SIGKILL);
     INFO(killed.err);
     CHECK(killed.status == -SIGKILL);
     CHECK(contains(killed.err, "resumed after update "));

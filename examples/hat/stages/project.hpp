@@ -87,9 +87,9 @@ private:
 
 // The validation set's first sentences (0: all) in batches to score.
 std::vector<Batch> validation_batches(const Project& project, std::size_t sentences);
-// The network with its codebooks trained; the codes stay. `name` is for messages; checkpoints go to `folder`.
-QuantizedWeights tuned_codebooks(const Project& project, const std::string& name, QuantizedWeights quantized,
-                                 const std::filesystem::path& folder);
+// Quantization-aware training of weights that were quantized. `name` is for messages; checkpoints go to `folder`.
+QuantizedWeights tuned(const Project& project, const std::string& name, const Weights<float>& weights,
+                       const QuantizedWeights& quantized, const std::filesystem::path& folder);
 
 // The stages, in order. Each returns what later stages and the report want to know.
 Json run_data(const Project& project);

@@ -1,5 +1,5 @@
-// The winner and the baseline in a few bits per weight: k-means, bits where the measured loss asks for them, codebooks
-// trained a little more.
+// The winner and the baseline in a few bits per weight: k-means, bits where the measured loss asks for them, and some
+// training with that in view.
 
 #include <filesystem>
 #include <hat/quant/bit_allocation.hpp>
@@ -50,7 +50,8 @@ Json run_quantize(const Project& project) {
                            quantize(project.pool, model.weights, model.arch, how));
         }
         if (s.tune_updates > 0)
-            keep_if_better("codebooks trained", tuned_codebooks(project, name + " codebooks", best, tuning(name)));
+            keep_if_better("quantization-aware training",
+                           tuned(project, name + " quantized", model.weights, best, tuning(name)));
         const auto file = project.quantized_file(name);
         project.copy_tokenizers(file.parent_path());
         save_quantized(file, best, model.notes);

@@ -60,8 +60,8 @@ struct Settings {
     double length_penalty = 1.0;
     std::size_t bits = 4;
     std::string bit_allocation = "uniform";  // uniform, measured
-    std::size_t tune_updates = 0;            // of codebooks
-    double tune_lr = 3e-5;
+    std::size_t tune_updates = 0;            // of quantization-aware training
+    double tune_lr = 3e-4;
 
     std::uint64_t seed = 1;
     std::vector<std::string> skipped;  // keys that mean nothing in this run

@@ -4,7 +4,7 @@
 #include <filesystem>
 #include <hat/io/atomic_file.hpp>
 #include <hat/model/extract.hpp>
-#include <hat/quant/tied_weights.hpp>
+#include <hat/quant/requantize.hpp>
 #include <hat/train/average.hpp>
 #include <hat/train/batching.hpp>
 #include <hat/train/recipe.hpp>
@@ -193,29 +193,28 @@ std::vector<Batch> validation_batches(const Project& project, std::size_t senten
     return batches_in_order(Batches(std::move(source), std::move(target), {.max_tokens = validation_tokens}));
 }
 
-QuantizedWeights tuned_codebooks(const Project& project, const std::string& name, QuantizedWeights quantized,
-                                 const std::filesystem::path& folder) {
+QuantizedWeights tuned(const Project& project, const std::string& name, const Weights<float>& weights,
+                       const QuantizedWeights& quantized, const std::filesystem::path& folder) {
     const Settings& s = project.settings;
     TrainingRecipe recipe = s.sub_recipe;
     recipe.max_updates = static_cast<int>(s.tune_updates);
-    Training what =
-        training(project, dequantize(quantized), recipe, [&](BatchSource batches, std::vector<Batch> valid) {
-            return fixed_task(quantized.arch, std::move(batches), std::move(valid));
-        });
-    what.task.constrain = TieCodes(quantized);
+    Training what = training(project, weights, recipe, [&](BatchSource batches, std::vector<Batch> valid) {
+        return fixed_task(quantized.arch, std::move(batches), std::move(valid));
+    });
+    what.task.stand_in = straight_through(quantized);
     std::uint32_t codes = 0;
     for (const auto& t : quantized.tensors) codes = crc32(bytes_of(std::span<const std::uint8_t>(t.codes)), codes);
     what.task.identity["quantization"] = {{"bits", bits_text(*quantized.layout, quantized.how)},
                                           {"codes", "crc32 " + std::to_string(codes)}};
     TrainerOptions options = options_of(project, recipe, folder);
-    options.schedule = FixedSchedule{.lr = s.tune_lr, .warmup = 0};
+    options.schedule = CosineSchedule{
+        .min_lr = 0, .max_lr = s.tune_lr, .warmup = 0, .max_updates = static_cast<std::uint64_t>(s.tune_updates)};
     options.validate_every = std::max<std::uint64_t>(1, s.tune_updates / 4);
     options.keep_last = 1;
     options.patience = 0;
     train_to_the_end(project, name, what, options);
     const auto best = CheckpointFolder(options.folder, options.keep_last).best();
-    read_codebooks(quantized, load_model(CheckpointFolder::weights_file(best)).weights);
-    return quantized;
+    return requantize(quantized, load_model(CheckpointFolder::weights_file(best)).weights);
 }
 
 double time_super_update(const Project& project) { return time_updates(project, super_training(project)); }

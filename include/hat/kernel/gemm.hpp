@@ -36,9 +36,11 @@ inline constexpr std::size_t tile_columns = 2 * simd::width<T>;
 /// Rows of the register block of a product: tile_rows x tile_columns accumulators.
 template <class T>
 inline constexpr std::size_t tile_rows = simd::registers == 32 ? 14 : 6;
-/// The register block of more rows than that: of all blocks that fit into the registers, the one with the most
-/// multiply-adds for each other instruction. Vectors of columns, and rows.
-inline constexpr std::size_t many_vectors = simd::registers == 32 ? 3 : 2, many_rows = simd::registers == 32 ? 9 : 6;
+/// Vectors of columns of the register block for more rows than that: of all blocks that fit into the registers, the one
+/// with the most multiply-adds for each other instruction.
+inline constexpr std::size_t many_vectors = simd::registers == 32 ? 3 : 2;
+/// Rows of the register block for more rows than tile_rows.
+inline constexpr std::size_t many_rows = simd::registers == 32 ? 9 : 6;
 
 /// The right operand of a product, K x N, in panels of w = tile_columns<T> columns: element (k, n) lies at
 /// data[(n / w) * panel + k * step + n % w]; missing columns of the last panel are zero. Packed panels are dense; a

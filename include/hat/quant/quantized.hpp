@@ -147,6 +147,13 @@ void for_each_value(const TensorInfo& info, const QuantizedTensor& t, std::size_
 }
 }  // namespace detail
 
+namespace detail {
+inline void require_finite(const char* who, const TensorInfo& info, std::span<const float> numbers) {
+    for (const float v : numbers)
+        if (!std::isfinite(v)) throw not_finite(std::string(who) + ": " + info.name + " holds " + std::to_string(v));
+}
+}  // namespace detail
+
 /// Quantizes a model; `arch` is the network to run. Extract a SubTransformer first to store nothing else. Throws
 /// not_finite naming the tensor, and invalid_value as validate() does.
 template <ExecutorPolicy E>
@@ -158,9 +165,7 @@ QuantizedWeights quantize(const E& executor, const Weights<float>& weights, cons
     const auto& tensors = weights.layout().tensors();
     for (std::size_t i = 0; i < tensors.size(); ++i) {
         const auto numbers = weights.tensor(static_cast<int>(i));
-        for (const float v : numbers)
-            if (!std::isfinite(v))
-                throw not_finite("hat::quantize: " + tensors[i].name + " holds " + std::to_string(v));
+        detail::require_finite("hat::quantize", tensors[i], numbers);
         out.tensors.push_back(detail::quantize_tensor(executor, tensors[i], numbers, how.group_rows, how.bits_of(i)));
     }
     return out;

@@ -72,8 +72,9 @@ struct TrainingTask {
     std::vector<ValidationArch> validated;
     Json identity =
         Json::object();  ///< what else a checkpoint must agree on to be resumed: {"space": ..., "data": ...}
-    /// Changes each update's gradient before the optimiser sees it, say TieCodes; a pure function. Empty: nothing does.
-    std::function<void(Weights<float>& gradient)> constrain{};
+    /// The weights that losses are computed with, of those that are trained, say straight_through(); a pure function.
+    /// Their gradient trains the others. Empty: they are the same.
+    std::function<Weights<float>(const Weights<float>& trained)> stand_in{};
 };
 
 /// A task that trains one network.
@@ -166,7 +167,8 @@ public:
         : weights_(weights),
           task_(std::move(task)),
           options_(std::move(options)),
-          model_(weights, pool),
+          stand_in_(task_.stand_in ? std::make_unique<Weights<float>>(weights.shared_layout()) : nullptr),
+          model_(stand_in_ ? *stand_in_ : weights, pool),
           adam_(weights.shared_layout(), options_.adam, pool),
           gradient_(weights.shared_layout()) {
         check();
@@ -329,6 +331,7 @@ private:
         const std::uint64_t seed = derive_seed(options_.seed, state_.update);
         double loss = 0, nll = 0;
         tokens_ = 0;
+        if (stand_in_) *stand_in_ = task_.stand_in(weights_);
         try {
             for (std::size_t micro = 0; micro < options_.update_freq && state_.batch < batches;
                  ++micro, ++state_.batch) {
@@ -347,7 +350,6 @@ private:
             }
             if (!std::isfinite(loss) || !std::isfinite(nll)) throw not_finite("the loss is NaN or infinite");
             if (tokens_ == 0) throw invalid_value("hat::Trainer: a batch has no target token");
-            if (task_.constrain) task_.constrain(gradient_);
             progress.lr = learning_rate(options_.schedule, state_.update);
             progress.gradient_norm =
                 adam_.update(weights_, gradient_, active, progress.lr, 1.0 / static_cast<double>(tokens_));
@@ -394,6 +396,7 @@ private:
     /// Validates; returns whether the loss is the best so far.
     bool validate(const TrainingObserver& observer) {
         if (task_.validation.empty()) return false;
+        if (stand_in_) *stand_in_ = task_.stand_in(weights_);
         HistoryEntry entry{state_.update, state_.epoch, 0, state_.seconds, {}, {}};
         if (state_.update > 0) entry.lr = learning_rate(options_.schedule, state_.update - 1);
         const double train_tokens = static_cast<double>(std::max<std::uint64_t>(1, state_.tokens));
@@ -451,6 +454,7 @@ private:
     Weights<float>& weights_;
     TrainingTask task_;
     TrainerOptions options_;
+    std::unique_ptr<Weights<float>> stand_in_;  // for weights_, in losses; null: they are their own
     ElasticTransformer<float> model_;
     Adam<float> adam_;
     Weights<float> gradient_;
