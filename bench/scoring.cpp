@@ -94,7 +94,7 @@ void score(benchmark::State& state, const hat::RuntimeArch& largest, const hat::
     constexpr std::size_t vocabulary = 8000;
     const hat::Weights<float> weights = random_weights(largest, vocabulary);
     const auto text = random_text(vocabulary);
-    const hat::InheritedLoss loss(weights, text, {.precision = precision, .encoder_cache_bytes = 0});
+    const hat::InheritedLoss loss(weights, text, {.precision = precision});
     double value = loss(arch);  // grows the working memory
     for (auto _ : state) benchmark::DoNotOptimize(value = loss(arch));
     state.counters["target_tokens/s"] =
@@ -154,7 +154,7 @@ void search(benchmark::State& state) {
     const Operations latency{vocabulary};
     budget.latency = 0.5 * latency(largest);
     for (auto _ : state) {
-        const hat::InheritedLoss loss(weights, text);
+        const hat::InheritedLoss loss(weights, text, {.encoder_cache_bytes = std::size_t{256} << 20});
         const hat::Cached<hat::InheritedLoss> fitness(loss);
         const hat::Searcher<Policy> searcher(Policy{{}, space, latency, fitness, hat::ThreadPool(2)});
         auto progress = searcher.start(budget, 1);

@@ -389,6 +389,21 @@ TEST_CASE("on a terminal there is one bar, and Ctrl-C stops a training that goes
           hat::read_file(whole.dir + "/super/model/model.safetensors"));
 }
 
+TEST_CASE("a search in bfloat16 says so in its file, and is none in fp32") {
+    const TinyRun tiny;
+    const Outcome run = tiny.with("search-precision: bf16", "run");
+    INFO(run.err);
+    REQUIRE(run.status == 0);
+    CHECK(contains(hat::load_json(tiny.dir + "/search.json").at("scores").get<std::string>(), ", precision bf16"));
+    const Outcome other = tiny.with("", "run");
+    CHECK(other.status == 1);
+    CHECK(contains(other.err,
+                   "stage 'search' was made with other settings: 'search-precision' was \"bf16\", now is not set"));
+    const Outcome wrong = tiny.with("search-precision: int8", "run");
+    CHECK(wrong.status == 1);
+    CHECK(contains(wrong.err, "search-precision"));
+}
+
 TEST_CASE("a quantization that was stopped and killed in quantization-aware training ends with the same files") {
     const TinyRun tiny;
     const std::string lines = "bit-allocation: measured\ntune-updates: 400\ntune-lr: 0.001";
@@ -414,7 +429,8 @@ TEST_CASE("a quantization that was stopped and killed in quantization-aware trai
         CHECK(steps[3].at("step") == "quantization-aware training");
     }
     const std::string report = hat::read_file(tiny.dir + "/report.html");
-    for (const char* text : {"Quantization", "quantization-aware training", "validation nll "}) CHECK(contains(report, text));
+    for (const char* text : {"Quantization", "quantization-aware training", "validation nll "})
+        CHECK(contains(report, text));
 
     REQUIRE(tiny.with(lines, "run", {"--from", "quantize", "--estimate"}).status == 0);  // forgets the stage
     const Outcome stopped = signalled_run(tiny, lines, "winner quantized 1/400", SIGINT);

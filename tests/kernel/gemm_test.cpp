@@ -46,6 +46,8 @@ std::vector<Shape> shapes() {
     all.push_back({8 * r + 5, 6 * w + 1, 33});    // several blocks of rows
     all.push_back({hat::tile_rows<T> * 8, 1, 2});
     all.push_back({5, 700, 300});
+    all.push_back({2 * r + 3, 33 * w + 3, 70});  // many rows, more panels than a piece has
+    all.push_back({8 * r + 5, 67 * w + 1, 20});
     return all;
 }
 

@@ -1,5 +1,8 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <hat/model/elastic.hpp>
 #include <hat/quant/requantize.hpp>
 #include <hat/train/trainer.hpp>
@@ -146,4 +149,17 @@ TEST_CASE("weights of another layout, or that are no numbers, are not requantize
     CHECK(contains(message_of<hat::shape_mismatch>([&] { hat::requantize(q, other); }), "another layout"));
     weights.values()[3] = std::numeric_limits<float>::quiet_NaN();
     CHECK(contains(message_of<hat::not_finite>([&] { hat::requantize(q, weights); }), "hat::requantize: "));
+
+    // in training, with the update
+    auto task = copying();
+    task.stand_in = hat::straight_through(q);
+    hat::Trainer trainer(weights, task, training(1, 1e-3));
+    CHECK(contains(message_of<hat::not_finite>([&] { trainer.run(); }), "hat::Trainer: update 0: hat::requantize: "));
+}
+
+TEST_CASE("codebooks that do not ascend are refused") {
+    const auto weights = trained_a_little();
+    auto q = hat::quantize(hat::Serial{}, weights, hat_test::tiny_arch(), {4, 0});
+    std::swap(q.tensors[0].values[2], q.tensors[0].values[3]);
+    CHECK(contains(message_of<hat::invalid_value>([&] { hat::requantize(q, weights); }), "does not ascend"));
 }

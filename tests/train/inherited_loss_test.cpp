@@ -42,7 +42,7 @@ TEST_CASE("the inherited loss is that of all tokens of all batches, in bits") {
 
 TEST_CASE("threads that score with copies of an inherited loss get the numbers of one thread") {
     const auto weights = inherited_weights();
-    const hat::InheritedLoss fitness(weights, hat_test::copy_task(3, 4, 16));
+    const hat::InheritedLoss fitness(weights, hat_test::copy_task(3, 4, 16), {.encoder_cache_bytes = 1 << 20});
     const double whole = fitness(hat_test::tiny_arch()), part = fitness(shallower());
     std::vector<double> got(8);
     std::vector<std::thread> threads;
@@ -70,7 +70,7 @@ TEST_CASE("networks with the same encoder run it once, and have the loss of netw
     hat::Weights<float> weights(config);
     weights.initialize(7);
     const auto batches = hat_test::copy_task(3, 4, 16);
-    const hat::InheritedLoss alone(weights, batches, {.encoder_cache_bytes = 0});
+    const hat::InheritedLoss alone(weights, batches);
     const auto spans = [](int first, int second) {
         auto arch = hat_test::tiny_arch();
         arch.decoder.cross_span[0] = first, arch.decoder.cross_span[1] = second;
@@ -80,7 +80,7 @@ TEST_CASE("networks with the same encoder run it once, and have the loss of netw
     narrow.encoder.embed = 12;
     const auto deepest = spans(1, 2), last = spans(1, 1);
     SUBCASE("whichever comes first") {
-        const hat::InheritedLoss fitness(weights, batches);
+        const hat::InheritedLoss fitness(weights, batches, {.encoder_cache_bytes = 1 << 20});
         CHECK(fitness(last) == alone(last));
         CHECK(fitness.encoders_reused() == 0);
         CHECK(fitness(deepest) == alone(deepest));  // needs one encoder layer more than was kept

@@ -338,8 +338,8 @@ Settings read_settings(const std::vector<std::string>& names, const std::string&
                          {"latency-constraint", s.search.latency_limit_ms},
                          {"latency-fraction", given ? 0 : s.latency_fraction},
                          {"search-sentences", s.search_sentences},
-                         {"search-precision", s.search_precision},
                          {"valid-cnt-max", s.search.validation_batches}};
+    if (s.search_precision != "fp32") s.search_identity["search-precision"] = s.search_precision;
     return s;
 }
 

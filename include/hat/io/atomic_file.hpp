@@ -105,10 +105,12 @@ private:
     int descriptor_ = -1;
 };
 
-/// Whether there is a file, folder or other thing of this name.
+/// Whether there is a file, folder or other thing of this name. Throws bad_file when the system cannot tell.
 inline bool file_exists(const FilePath& path) {
     struct ::stat status {};
-    return ::stat(path.c_str(), &status) == 0;
+    if (::stat(path.c_str(), &status) == 0) return true;
+    if (errno == ENOENT || errno == ENOTDIR) return false;
+    throw bad_file(path.string(), std::string("cannot be looked at: ") + std::strerror(errno));
 }
 
 /// Replaces the file at `path` by `bytes`, at once or not at all. Throws bad_file.

@@ -216,6 +216,7 @@ public:
     /// last one first, memory_count() of them. They are those of every network with the same encoder.
     std::vector<Matrix<T>> memories(const RuntimeArch& arch, const Batch& batch,
                                     Precision precision = Precision::fp32) {
+        check_precision(precision);
         arena_.reset();
         const auto pass = encode(SubTransformerView<T>(*weights_, arch), batch, {.precision = precision});
         std::vector<Matrix<T>> out;
@@ -353,10 +354,14 @@ private:
         return pass;
     }
 
+    static void check_precision(Precision precision) {
+        if (!std::same_as<T, float> && precision == Precision::bf16)
+            throw invalid_value("hat::ElasticTransformer: precision is bf16, which needs a model of floats");
+    }
+
     void check(const Batch& batch, const LossOptions& options) const {
         validate(options);
-        if (!std::same_as<T, float> && options.precision == Precision::bf16)
-            throw invalid_value("hat::ElasticTransformer: precision is bf16, which needs a model of floats");
+        check_precision(options.precision);
         detail::check_tokens(batch.target, weights_->config().target_vocab, "target");
         if (batch.target.offsets != batch.previous.offsets)
             throw shape_mismatch("hat: a batch's targets and decoder inputs differ in length");

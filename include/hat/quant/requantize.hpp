@@ -17,8 +17,8 @@ namespace hat {
 
 /// Other weights with the codebooks of `quantized`: each number of a matrix gets the code of the nearest entry, then
 /// each entry becomes the mean of the numbers that have its code (one of Lloyd's iterations; an entry without numbers
-/// stays). Biases and layer norms are those of the weights. Throws shape_mismatch for another layout and not_finite
-/// naming a tensor.
+/// stays). Biases and layer norms are those of the weights. Throws shape_mismatch for another layout, not_finite naming
+/// a tensor, and invalid_value naming one whose codebooks do not ascend as those of quantize() do.
 inline QuantizedWeights requantize(const QuantizedWeights& quantized, const Weights<float>& weights) {
     if (weights.config() != quantized.layout->config())
         throw shape_mismatch("hat::requantize: the weights have another layout than the quantized ones");
@@ -46,7 +46,10 @@ inline QuantizedWeights requantize(const QuantizedWeights& quantized, const Weig
             const auto part = numbers.subspan(first, std::min(group, numbers.size() - first));
             // entries ascend; zeros fill up a codebook of few numbers
             const auto from = t.values.begin() + static_cast<std::ptrdiff_t>(g * book);
-            entries.assign(from, std::is_sorted_until(from, from + static_cast<std::ptrdiff_t>(book)));
+            const auto end = from + static_cast<std::ptrdiff_t>(book), filled = std::is_sorted_until(from, end);
+            if (std::any_of(filled, end, [](float v) { return v != 0; }))
+                throw invalid_value("hat::requantize: a codebook of " + tensors[i].name + " does not ascend");
+            entries.assign(from, filled);
             codes.resize(part.size());
             nearest_centroids(entries, part, codes.data());
             sum.assign(entries.size(), 0), count.assign(entries.size(), 0);

@@ -110,7 +110,7 @@ typename Searcher<Policy>::State load_search(const std::filesystem::path& path, 
     };
     const Gene cardinality = searcher.policy().space.cardinality();
     expect_text("space", space_fingerprint(searcher.policy().space), "another space");
-    expect_text("scores", std::string(scores), "other weights or another predictor");
+    expect_text("scores", std::string(scores), "other weights, another predictor or another way of scoring");
     const Json wanted = detail::budget_json(budget);
     for (const auto& [key, value] : wanted.items())
         if (file["budget"][key].json() != value)

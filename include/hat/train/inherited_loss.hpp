@@ -24,14 +24,15 @@ struct InheritedLossOptions {
     /// What operands of products are rounded to. bf16 is faster with AMX, and with AVX512-BF16 on AMD Zen 4
     /// (docs/performance.md), in exchange for losses that differ in the fourth digit.
     Precision precision = Precision::fp32;
-    /// Bytes that may be kept of encoders' outputs, for other networks with the same encoder. The numbers are the same.
-    std::size_t encoder_cache_bytes = std::size_t{256} << 20;
+    /// Bytes that may be kept of encoders' outputs, for other networks with the same encoder. The numbers are the same,
+    /// as long as the weights do not change: 0 for weights that are still trained.
+    std::size_t encoder_cache_bytes = 0;
 };
 
 /// A fitness policy: label-smoothed loss per target token, base 2 as the reference logs it. Each thread that asks works
 /// alone, so that a generation is scored in parallel with the same numbers for any number of threads. Copies share the
-/// batches, working memory and the outputs of encoders, which run once for all networks of a search that differ in the
-/// decoder only; the weights are the caller's and must outlive them.
+/// batches, working memory and, if they may keep any, the outputs of encoders, which then need not run again for
+/// networks that differ in the decoder only. The weights are the caller's and must outlive them.
 class InheritedLoss {
 public:
     /// Keeps a reference to the SuperTransformer's weights. Throws invalid_value without a validation batch.
@@ -108,6 +109,15 @@ private:
         }
         void keep(Encoder encoder) {
             const std::lock_guard lock(mutex);
+            for (auto at = encoders.begin(); at != encoders.end();) {
+                if (at->stack != encoder.stack) {
+                    ++at;
+                    continue;
+                }
+                if (at->bytes >= encoder.bytes) return;  // another thread was faster
+                kept_bytes -= at->bytes;
+                at = encoders.erase(at);
+            }
             kept_bytes += encoder.bytes;
             encoders.push_front(std::move(encoder));
             while (kept_bytes > options.encoder_cache_bytes) {

@@ -247,6 +247,7 @@ public:
     Json identity() const {
         Json json = task_.identity;
         json["model"] = config_to_json(weights_.config());
+        if (task_.stand_in) json["stand_in"] = true;
         const auto& a = options_.adam;
         json["optimizer"] = {{"beta1", a.beta1},
                              {"beta2", a.beta2},
@@ -331,7 +332,7 @@ private:
         const std::uint64_t seed = derive_seed(options_.seed, state_.update);
         double loss = 0, nll = 0;
         tokens_ = 0;
-        if (stand_in_) *stand_in_ = task_.stand_in(weights_);
+        renew_stand_in();
         try {
             for (std::size_t micro = 0; micro < options_.update_freq && state_.batch < batches;
                  ++micro, ++state_.batch) {
@@ -393,10 +394,19 @@ private:
         return "; the checkpoint " + folder_->latest().string() + " is intact";
     }
 
+    void renew_stand_in() {
+        if (!stand_in_) return;
+        try {
+            *stand_in_ = task_.stand_in(weights_);
+        } catch (const not_finite& e) {
+            throw not_finite("hat::Trainer: update " + std::to_string(state_.update) + ": " + e.what() + last_good());
+        }
+    }
+
     /// Validates; returns whether the loss is the best so far.
     bool validate(const TrainingObserver& observer) {
         if (task_.validation.empty()) return false;
-        if (stand_in_) *stand_in_ = task_.stand_in(weights_);
+        renew_stand_in();
         HistoryEntry entry{state_.update, state_.epoch, 0, state_.seconds, {}, {}};
         if (state_.update > 0) entry.lr = learning_rate(options_.schedule, state_.update - 1);
         const double train_tokens = static_cast<double>(std::max<std::uint64_t>(1, state_.tokens));
