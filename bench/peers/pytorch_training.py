@@ -38,6 +38,7 @@ class Attention(nn.Module):
     """nn.MultiheadAttention with a qkv width of its own."""
 
     batch_first = True
+    _qkv_same_embed_dim = False  # what PyTorch's layers ask before they leave this forward() out
 
     def __init__(self):
         super().__init__()
