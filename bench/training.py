@@ -76,8 +76,7 @@ PARTS = [
     ("embedding", r"hat::embed"),
     ("bias gradients", r"add_column_sums|\Ahat::GradientMap"),
     ("GEMM: packing", r"hat::(detail::)?pack_|\A.*mem(move|cpy).*\n.*multiply"),
-    ("GEMM: output matrix", r"hat::(multiply|multiply_transposed)<(.*\n)*.*hat::output_loss<"),
-    ("GEMM: layers", r"hat::(multiply|multiply_transposed)<"),
+    ("GEMM: layers and output matrix", r"hat::(multiply|multiply_transposed)<"),
     ("ReLU, scaling, sums of gradients", r"Pass<float>|ElasticTransformer"),
     ("other", r""),
 ]
