@@ -76,21 +76,33 @@ TEST_CASE("the gradients of attention equal finite differences") {
         const Sheet<double> g(rows, c.width, 0, rng);
         std::vector<double> map(shape.map_size());
         const hat::Dropout dropout{c.rate, 5};
+        Sheet<double> out(rows, c.width, 3);
         const auto loss = [&] {
-            Sheet<double> out(rows, c.width);
             hat::attention<double>(hat::Serial{}, shape, q.constant(), k.constant(), v.constant(), map.data(), dropout,
                                    out.view());
             return dot(out, g);
         };
         loss();
         const auto saved = map;
-        Sheet<double> dq(rows, c.width, 1), dk(key_rows, c.width, 2), dv(key_rows, c.width, 3);
+        const auto first = out;
+        Sheet<double> dq(rows, c.width, 1), dk(key_rows, c.width, 2), dv(key_rows, c.width, 3), again(rows, c.width, 1);
         hat::attention_backward<double>(hat::Serial{}, shape, q.constant(), k.constant(), v.constant(), saved.data(),
-                                        dropout, g.view(), dq.view(), dk.view(), dv.view());
+                                        dropout, g.view(), dq.view(), dk.view(), dv.view(), again.view());
+        CHECK(again == first);
         CHECK(gradient_error(q, dq, loss) < 1e-6);
         CHECK(gradient_error(k, dk, loss) < 1e-6);
         CHECK(gradient_error(v, dv, loss) < 1e-6);
-        for (const auto* d : {&dq, &dk, &dv}) CHECK(d->padding_untouched());
+        for (const auto* d : {&dq, &dk, &dv, &again}) CHECK(d->padding_untouched());
+
+        // in place
+        Sheet<double> d = g, keys = k, values = v;
+        hat::attention_backward<double>(hat::Serial{}, shape, q.constant(), keys.constant(), values.constant(),
+                                        saved.data(), dropout, d.view(), d.view(), keys.view(), values.view(),
+                                        again.view());
+        CHECK(d == dq);
+        CHECK(keys == dk);
+        CHECK(values == dv);
+        CHECK(again == first);
     }
 }
 
@@ -103,12 +115,13 @@ TEST_CASE("attention of a sentence does not depend on its neighbours or on the t
     const auto run = [&](const hat::ThreadPool& pool, std::span<const std::size_t> at, std::size_t first) {
         const std::size_t rows = at.back();
         const hat::AttentionShape shape{at, at, 4, true};
-        Sheet<float> out(rows, 32), dq(rows, 32), dk(rows, 32), dv(rows, 32);
+        Sheet<float> out(rows, 32), again(rows, 32), dq(rows, 32), dk(rows, 32), dv(rows, 32);
         std::vector<float> map(shape.map_size());
         const auto cut = [&](const Sheet<float>& s) { return s.view().rows_at(first, rows); };
         hat::attention<float>(pool, shape, cut(q), cut(k), cut(v), map.data(), {}, out.view());
         hat::attention_backward<float>(pool, shape, cut(q), cut(k), cut(v), map.data(), {}, cut(g), dq.view(),
-                                       dk.view(), dv.view());
+                                       dk.view(), dv.view(), again.view());
+        CHECK(again == out);
         std::vector<std::vector<float>> all{out.data, dq.data, dk.data, dv.data};
         return all;
     };

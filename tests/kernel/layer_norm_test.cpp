@@ -13,12 +13,15 @@ TEST_CASE_TEMPLATE("layer norm equals its definition", T, float, double) {
     hat::Rng rng(1);
     for (const std::size_t n : {1U, 5U, 16U, 31U, 100U}) {
         const Sheet<T> x(4, n, 2, rng), w(1, n, 0, rng), b(1, n, 0, rng);
-        Sheet<T> y(4, n, 3), alone(4, n, 3);
+        Sheet<T> y(4, n, 3), alone(4, n, 3), again(4, n, 3);
         std::vector<T> mean(4), rstd(4);
         const hat::Norm<T> norm{w.data.data(), b.data.data()};
         hat::layer_norm<T>(hat::Serial{}, x.view(), norm, y.view(), mean.data(), rstd.data());
         hat::layer_norm<T>(hat::Serial{}, x.view(), norm, alone.view(), nullptr, nullptr);
         CHECK(y == alone);
+        hat::layer_norm_again<T>(hat::Serial{}, x.view(), norm, mean.data(), rstd.data(), again.view());
+        CHECK(again == y);
+        CHECK(again.padding_untouched());
         CHECK(y.padding_untouched());
         for (std::size_t r = 0; r < 4; ++r) {
             double m = 0, v = 0;
@@ -69,9 +72,12 @@ TEST_CASE("layer norm is the same bits for 1, 2 and 5 threads") {
     hat::Rng rng(3);
     const Sheet<float> x(500, 200, 0, rng), g(500, 200, 0, rng), w(1, 200, 0, rng), b(1, 200, 0, rng);
     const auto run = [&](const hat::ThreadPool& pool) {
-        Sheet<float> y(500, 200), dx(500, 200), dw(1, 200), db(1, 200);
+        Sheet<float> y(500, 200), again(500, 200), dx(500, 200), dw(1, 200), db(1, 200);
         std::vector<float> mean(500), rstd(500);
         hat::layer_norm<float>(pool, x.view(), {w.data.data(), b.data.data()}, y.view(), mean.data(), rstd.data());
+        hat::layer_norm_again<float>(pool, x.view(), {w.data.data(), b.data.data()}, mean.data(), rstd.data(),
+                                     again.view());
+        CHECK(again == y);
         hat::layer_norm_backward<float>(pool, x.view(), mean.data(), rstd.data(), w.data.data(), g.view(), dx.view(),
                                         false, dw.data.data(), db.data.data());
         std::vector<float> all = y.data;

@@ -72,6 +72,12 @@ TEST_CASE("the gradients of the output layer and loss equal finite differences")
     CHECK(dy.padding_untouched());
     CHECK(dmatrix.padding_untouched());
 
+    Sheet<double> in_place = y, dmatrix_too(vocabulary, width);
+    auto vp = in_place.view(), vt = dmatrix_too.view();
+    hat::output_loss<double>(hat::Serial{}, in_place.constant(), matrix.constant(), targets, 0.1, arena, &vp, &vt);
+    CHECK(in_place == dy);
+    CHECK(dmatrix_too == dmatrix);
+
     const Sheet<double> once = dmatrix;  // the matrix's gradient is added to
     hat::output_loss<double>(hat::Serial{}, y.constant(), matrix.constant(), targets, 0.1, arena, &vy, &vm);
     for (std::size_t i = 0; i < vocabulary; ++i)

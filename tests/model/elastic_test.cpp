@@ -53,6 +53,43 @@ TEST_CASE("loss and gradient are the same bits for 1, 2 and 5 threads") {
     }
 }
 
+TEST_CASE("a layer keeps queries, keys, values, maps, neurons and the inputs of its norms for the backward pass") {
+    for (const bool pre_norm : {false, true}) {
+        auto config = wide_config();
+        config.encoder_pre_norm = config.decoder_pre_norm = pre_norm;
+        const auto weights = hat_test::random_weights<float>(config, 1);
+        hat::Rng rng(3);
+        const auto batch = hat_test::random_batch(config, 40, 30, rng);
+        const auto peak = [&](int encoder_layers, int decoder_layers) {
+            auto arch = config.shape;
+            arch.encoder.layers = encoder_layers;
+            arch.decoder.layers = decoder_layers;
+            hat::ElasticTransformer<float> model(weights);
+            hat::Weights<float> gradient(weights.shared_layout());
+            model.loss_and_gradient(arch, batch, all_dropouts, gradient);
+            return model.peak_bytes();
+        };
+        const auto bytes = [](std::size_t n) { return hat::FixedArena::block_bytes<float>(n); };
+        const auto attention = [&](const hat::Ragged& from, const hat::Ragged& to, std::size_t heads,
+                                   std::size_t span) {
+            const std::size_t rows = from.tokens.size(), memory = span * to.tokens.size();
+            std::size_t map = 0;
+            for (std::size_t i = 0; i < from.size(); ++i) map += heads * from[i].size() * span * to[i].size();
+            return bytes(rows * 64) + 2 * bytes(memory * 64) + bytes(map) + bytes(rows * 72) + 2 * bytes(rows);
+        };
+        const auto feed_forward = [&](std::size_t rows) {
+            return bytes(rows * 200) + bytes(rows * 72) + 2 * bytes(rows);
+        };
+        const auto &s = batch.source, &t = batch.previous;
+        const auto heads = static_cast<std::size_t>(config.shape.encoder.self_heads[2]);
+        CHECK(peak(3, 2) - peak(2, 2) == attention(s, s, heads, 1) + feed_forward(s.tokens.size()));
+        CHECK(peak(3, 2) - peak(3, 1) ==
+              attention(t, t, 4, 1) +
+                  attention(t, s, static_cast<std::size_t>(config.shape.decoder.cross_heads[1]), 2) +
+                  feed_forward(t.tokens.size()));
+    }
+}
+
 TEST_CASE("the loss and gradient of a batch are the sums over its sentences") {
     for (const bool pre_norm : {false, true}) {
         const auto config = hat_test::small_config(hat::EmbeddingSharing::all, pre_norm);

@@ -100,11 +100,12 @@ void attention(const E& executor, const AttentionShape& shape, const Q& q, const
                           });
 }
 
-/// The backward pass of attention(): writes dq, dk, dv (no accumulation; every row belongs to one sentence).
+/// The backward pass of attention(): writes dq, dk, dv (no accumulation; every row belongs to one sentence) and once
+/// more, to the bit, the output, which need not be kept. In place: dq may be dout, dk may be k, and dv may be v.
 template <class T, ExecutorPolicy E>
 void attention_backward(const E& executor, const AttentionShape& shape, View<const T> q, View<const T> k,
                         View<const T> v, const T* map, const Dropout& dropout, View<const T> dout, View<T> dq,
-                        View<T> dk, View<T> dv) {
+                        View<T> dk, View<T> dv, View<T> out) {
     const std::size_t hs = q.cols / shape.heads;
     detail::for_each_head(
         executor, shape, hs, [&](std::size_t i, std::size_t h, std::size_t tq, std::size_t tk, std::size_t at) {
@@ -115,9 +116,11 @@ void attention_backward(const E& executor, const AttentionShape& shape, View<con
             T* dp = detail::thread_scratch<T>(4, tq * tk);
             std::copy_n(p, tq * tk, dropped);
             if (dropout.active()) dropout.apply(dropped, tq * tk, static_cast<std::uint32_t>(at));
+            detail::small_multiply<T>(executor, tq, hs, tk, dropped, tk, 1, v.row(k0) + c, v.stride, 1, out.row(q0) + c,
+                                      out.stride);
+            detail::small_multiply<T>(executor, tq, tk, hs, d, dout.stride, 1, v.row(k0) + c, 1, v.stride, dp, tk);
             detail::small_multiply<T>(executor, tk, hs, tq, dropped, 1, tk, d, dout.stride, 1, dv.row(k0) + c,
                                       dv.stride);
-            detail::small_multiply<T>(executor, tq, tk, hs, d, dout.stride, 1, v.row(k0) + c, 1, v.stride, dp, tk);
             if (dropout.active()) dropout.apply(dp, tq * tk, static_cast<std::uint32_t>(at));
             for (std::size_t t = 0; t < tq; ++t) {
                 const std::size_t seen = shape.causal ? t + 1 : tk;

@@ -24,6 +24,12 @@ struct Norm {
 
 namespace detail {
 template <class T, Extent N>
+void normalize_row(const T* x, T mean, T rstd, const Norm<T>& norm, T* y, N n) {
+    const auto m = simd::splat(mean), r = simd::splat(rstd);
+    simd::for_each_vector<T>(
+        n, [&](auto load, auto store) { store(y, simd::fma((load(x) - m) * r, load(norm.weight), load(norm.bias))); });
+}
+template <class T, Extent N>
 void norm_row(const T* x, const Norm<T>& norm, T* y, N n, T* mean_out, T* rstd_out) {
     auto sum = simd::zero<T>();
     simd::for_each_vector<T>(n, [&](auto load, auto) { sum = sum + load(x); });
@@ -36,9 +42,7 @@ void norm_row(const T* x, const Norm<T>& norm, T* y, N n, T* mean_out, T* rstd_o
     });
     const T variance = simd::sum(square) / static_cast<T>(std::size_t{n});
     const T rstd = T(1) / std::sqrt(variance + static_cast<T>(layer_norm_epsilon));
-    const auto r = simd::splat(rstd);
-    simd::for_each_vector<T>(
-        n, [&](auto load, auto store) { store(y, simd::fma((load(x) - m) * r, load(norm.weight), load(norm.bias))); });
+    normalize_row(x, mean, rstd, norm, y, n);
     if (mean_out) *mean_out = mean, *rstd_out = rstd;
 }
 }  // namespace detail
@@ -50,6 +54,16 @@ void layer_norm(const E& executor, const X& x, const Norm<T>& norm, const Y& y, 
     parallel_rows(executor, x.rows, 4 * x.cols, [&](std::size_t first, std::size_t last) {
         for (std::size_t r = first; r < last; ++r)
             detail::norm_row(x.row(r), norm, y.row(r), x.cols, mean ? mean + r : nullptr, rstd ? rstd + r : nullptr);
+    });
+}
+
+/// The output of layer_norm() once more, to the bit, from the statistics that it kept.
+template <class T, ExecutorPolicy E>
+void layer_norm_again(const E& executor, View<const T> x, const Norm<T>& norm, const T* mean, const T* rstd,
+                      View<T> y) {
+    parallel_rows(executor, x.rows, x.cols, [&](std::size_t first, std::size_t last) {
+        for (std::size_t r = first; r < last; ++r)
+            detail::normalize_row(x.row(r), mean[r], rstd[r], norm, y.row(r), x.cols);
     });
 }
 

@@ -87,8 +87,8 @@ LossSums output_loss_in(const E& executor, View<const T> y, View<const T> matrix
                                                        smoothing, dy != nullptr);
         });
         if (dy) {
-            multiply<In>(executor, View<const T>(z), back, dy->rows_at(r0, n));
             multiply_transposed<In>(executor, View<const T>(z), y.rows_at(r0, n), *dmatrix);
+            multiply<In>(executor, View<const T>(z), back, dy->rows_at(r0, n));
         }
     }
     LossSums sums;
@@ -99,7 +99,8 @@ LossSums output_loss_in(const E& executor, View<const T> y, View<const T> matrix
 }  // namespace detail
 
 /// Loss of hidden states y[tokens x D] under the output matrix[V x D]. With `dy` and `dmatrix` it also writes the
-/// gradient of y and adds that of the matrix. The operands of the products are rounded to `precision` (float only).
+/// gradient of y, perhaps in its place, and adds that of the matrix. The operands of the products are rounded to
+/// `precision` (float only).
 template <class T, ExecutorPolicy E>
 LossSums output_loss(const E& executor, View<const T> y, View<const T> matrix, std::span<const std::int32_t> targets,
                      double smoothing, Arena& arena, View<T>* dy, View<T>* dmatrix,

@@ -2,6 +2,7 @@
 /// \file
 /// The elastic path: any SubTransformer, chosen at run time, on the SuperTransformer's memory; forward and backward.
 
+#include <array>
 #include <cmath>
 #include <concepts>
 #include <cstddef>
@@ -68,15 +69,13 @@ struct EncoderPass {
     struct Source {
         std::size_t layer = 0;    ///< whose output
         bool normalized = false;  ///< went through the final norm
-        View<T> rows;             ///< tokens x width
-        T* mean = nullptr;        ///< of the final norm's rows, for its backward pass
-        T* rstd = nullptr;        ///< reciprocal deviations of the same
+        NormOutput<T> rows;       ///< tokens x width
     };
-    Dropout embedding_dropout;     ///< of the embeddings
-    std::vector<Layer> layers;     ///< the active ones
-    std::vector<View<T>> outputs;  ///< of each active layer, before any final norm
-    std::vector<Source> sources;   ///< the last one first
-    EncoderMemory<T> memory;       ///< what the decoder attends to
+    Dropout embedding_dropout;           ///< of the embeddings
+    std::vector<Layer> layers;           ///< the active ones
+    std::vector<NormOutput<T>> outputs;  ///< of each active layer, before any final norm
+    std::vector<Source> sources;         ///< the last one first
+    EncoderMemory<T> memory;             ///< what the decoder attends to
 };
 
 namespace detail {
@@ -123,23 +122,26 @@ std::size_t longest_span(const SubTransformerView<T>& sub) {
 /// Concatenated rows live in the arena.
 template <class T>
 EncoderMemory<T> encoder_memory(const LayerContext& c, const SubTransformerView<T>& sub, const Ragged& source,
-                                const std::vector<View<const T>>& sources) {
+                                const std::vector<NormOutput<T>>& sources) {
     EncoderMemory<T> memory;
-    const std::size_t tokens = sources[0].rows, width = sources[0].cols;
+    const std::size_t tokens = source.tokens.size(), width = sub.encoder_width();
     for (std::size_t decoder_layer = 0; decoder_layer < sub.decoder_layers(); ++decoder_layer) {
         const std::size_t n = sub.span(decoder_layer);
         auto& span = memory.spans[n - 1];
         if (span.rows.data) continue;
         for (std::size_t o : source.offsets) span.offsets.push_back(n * o);
         if (n == 1) {
-            span.rows = sources[0];
+            span.rows = sources[0].again(c);
             continue;
         }
         const View<T> rows = c.arena.matrix<T>(n * tokens, width);
-        for (std::size_t i = 0; i < source.size(); ++i) {
-            const std::size_t first = source.offsets[i], length = source.offsets[i + 1] - first;
-            for (std::size_t j = 0; j < n; ++j)
-                std::copy_n(sources[j].row(first), length * width, rows.row(n * first + j * length));
+        for (std::size_t j = 0; j < n; ++j) {
+            const Arena::Scope temporaries(c.arena);
+            const View<const T> from = sources[j].again(c);
+            for (std::size_t i = 0; i < source.size(); ++i) {
+                const std::size_t first = source.offsets[i], length = source.offsets[i + 1] - first;
+                std::copy_n(from.row(first), length * width, rows.row(n * first + j * length));
+            }
         }
         span.rows = rows;
     }
@@ -157,32 +159,33 @@ EncoderPass<T> run_encoder(const LayerContext& c, const SubTransformerView<T>& s
 
     EncoderPass<T> pass;
     pass.embedding_dropout = plan.embedding();
-    View<T> x = c.arena.matrix<T>(source.tokens.size(), sub.encoder_width());
-    embed<T>(c.pool, sub.encoder_embedding(), sub.encoder_scale(), positions, source, x);
-    apply_dropout<T>(c.pool, x, pass.embedding_dropout);
+    const View<T> embedded = c.arena.matrix<T>(source.tokens.size(), sub.encoder_width());
+    embed<T>(c.pool, sub.encoder_embedding(), sub.encoder_scale(), positions, source, embedded);
+    apply_dropout<T>(c.pool, embedded, pass.embedding_dropout);
+    StackRows<T> x(c, embedded);
     for (std::size_t i = 0; i < sub.encoder_layers(); ++i) {
         const auto w = sub.encoder(i);
         typename EncoderPass<T>::Layer p;
-        p.self.block = {.pre_norm = config.encoder_pre_norm, .norm = w.self_norm, .dropout = plan.residual(i, 1)};
+        p.self.block = {
+            .pre_norm = config.encoder_pre_norm, .norm = {.parameters = w.self_norm}, .dropout = plan.residual(i, 1)};
         p.self.map_dropout = plan.map(i, 2);
         p.self.shape = {source.offsets, source.offsets, w.heads, false};
-        x = p.self.forward(c, w.self, x, nullptr);
-        p.ffn.block = {.pre_norm = config.encoder_pre_norm, .norm = w.final_norm, .dropout = plan.residual(i, 5)};
+        p.self.forward(c, w.self, x, nullptr);
+        p.ffn.block = {
+            .pre_norm = config.encoder_pre_norm, .norm = {.parameters = w.final_norm}, .dropout = plan.residual(i, 5)};
         p.ffn.activation_dropout = plan.activation(i);
-        x = p.ffn.forward(c, w.ffn, x);
+        p.ffn.forward(c, w.ffn, x);
         pass.layers.push_back(p);
-        pass.outputs.push_back(x);
+        pass.outputs.push_back(x.made);
     }
 
-    std::vector<View<const T>> sources;
+    std::vector<NormOutput<T>> sources;
     for (std::size_t j = 0; j < longest_span(sub); ++j) {
-        typename EncoderPass<T>::Source s{sub.memory_layer(j), sub.memory_normalized(j), {}, nullptr, nullptr};
+        typename EncoderPass<T>::Source s{sub.memory_layer(j), sub.memory_normalized(j), {}};
         s.rows = pass.outputs[s.layer];
-        if (s.normalized) {
-            s.rows = c.arena.matrix<T>(x.rows, x.cols);
-            s.mean = c.arena.take<T>(x.rows);
-            s.rstd = c.arena.take<T>(x.rows);
-            layer_norm<T>(c.pool, pass.outputs[s.layer], sub.encoder_norm(), s.rows, s.mean, s.rstd);
+        if (s.normalized) {  // pre-norm: the output is kept
+            s.rows.parameters = sub.encoder_norm();
+            s.rows.make(c, s.rows.input, x.room);
         }
         pass.sources.push_back(s);
         sources.push_back(s.rows);
@@ -229,11 +232,11 @@ public:
                   const std::vector<Matrix<T>>& memories) {
         arena_.reset();
         const SubTransformerView<T> sub(*weights_, arch);
-        std::vector<View<const T>> sources;
-        for (const auto& m : memories) sources.push_back(view(m));
+        std::vector<NormOutput<T>> sources;
+        for (const auto& m : memories) sources.push_back({.input = view(m)});
         bool fit = sources.size() >= longest_span(sub);
         for (const auto& s : sources)
-            fit = fit && s.rows == batch.source.tokens.size() && s.cols == sub.encoder_width();
+            fit = fit && s.input.rows == batch.source.tokens.size() && s.input.cols == sub.encoder_width();
         if (!fit)
             throw shape_mismatch("hat::ElasticTransformer: the memories are not those of " +
                                  std::to_string(longest_span(sub)) + " encoder layers " +
@@ -291,13 +294,15 @@ private:
         };
         Dropout embedding_dropout;
         std::vector<Layer> layers;
-        View<T> before_norm, output;
-        T *mean = nullptr, *rstd = nullptr;
+        NormOutput<T> norm;  // after the stack, if there is one
+        View<T> output;      // nothing else needs these rows afterwards
     };
 
     LayerContext context(Precision precision) { return {pool_, arena_, precision}; }
 
-    static Matrix<T> copy_of(View<const T> v) {
+    Matrix<T> copy_of(const NormOutput<T>& rows) {
+        const Arena::Scope temporaries(arena_);
+        const View<const T> v = rows.again(context(Precision::fp32));
         auto m = make_matrix<T>(v.rows, v.cols);
         std::copy_n(v.data, v.rows * v.cols, m.data());
         return m;
@@ -322,34 +327,33 @@ private:
 
         DecoderPass pass;
         pass.embedding_dropout = plan.embedding();
-        View<T> y = arena_.matrix<T>(previous.tokens.size(), sub.decoder_width());
-        embed<T>(pool_, sub.decoder_embedding(), sub.decoder_scale(), decoder_positions_, previous, y);
-        apply_dropout<T>(pool_, y, pass.embedding_dropout);
+        const View<T> embedded = arena_.matrix<T>(previous.tokens.size(), sub.decoder_width());
+        embed<T>(pool_, sub.decoder_embedding(), sub.decoder_scale(), decoder_positions_, previous, embedded);
+        apply_dropout<T>(pool_, embedded, pass.embedding_dropout);
+        StackRows<T> y(c, embedded);
         for (std::size_t i = 0; i < sub.decoder_layers(); ++i) {
             const auto w = sub.decoder(i);
             const auto& memory = all.spans[sub.span(i) - 1];
             typename DecoderPass::Layer p;
             const bool pre = config.decoder_pre_norm;
-            p.self.block = {.pre_norm = pre, .norm = w.self_norm, .dropout = plan.residual(i, 1)};
+            p.self.block = {.pre_norm = pre, .norm = {.parameters = w.self_norm}, .dropout = plan.residual(i, 1)};
             p.self.map_dropout = plan.map(i, 2);
             p.self.shape = {previous.offsets, previous.offsets, w.self_heads, true};
-            y = p.self.forward(c, w.self, y, nullptr);
-            p.cross.block = {.pre_norm = pre, .norm = w.cross_norm, .dropout = plan.residual(i, 3)};
+            p.self.forward(c, w.self, y, nullptr);
+            p.cross.block = {.pre_norm = pre, .norm = {.parameters = w.cross_norm}, .dropout = plan.residual(i, 3)};
             p.cross.map_dropout = plan.map(i, 4);
             p.cross.shape = {previous.offsets, memory.offsets, w.cross_heads, false};
-            const View<const T> rows = memory.rows;
-            y = p.cross.forward(c, w.cross, y, &rows);
-            p.ffn.block = {.pre_norm = pre, .norm = w.final_norm, .dropout = plan.residual(i, 5)};
+            p.cross.forward(c, w.cross, y, &memory.rows);
+            p.ffn.block = {.pre_norm = pre, .norm = {.parameters = w.final_norm}, .dropout = plan.residual(i, 5)};
             p.ffn.activation_dropout = plan.activation(i);
-            y = p.ffn.forward(c, w.ffn, y);
+            p.ffn.forward(c, w.ffn, y);
             pass.layers.push_back(p);
         }
-        pass.before_norm = pass.output = y;
+        pass.output = y.rows;
         if (sub.has_decoder_norm()) {
-            pass.output = arena_.matrix<T>(y.rows, y.cols);
-            pass.mean = arena_.take<T>(y.rows);
-            pass.rstd = arena_.take<T>(y.rows);
-            layer_norm<T>(pool_, y, sub.decoder_norm(), pass.output, pass.mean, pass.rstd);
+            pass.norm.parameters = sub.decoder_norm();
+            pass.norm.make(c, y.rows, y.room);
+            pass.output = y.room;
         }
         return pass;
     }
@@ -378,18 +382,26 @@ private:
         arena_.reset();
         const SubTransformerView<T> sub(*weights_, arch);
         const auto encoder = encode(sub, batch, options);
-        const auto decoder = decode(sub, batch, encoder.memory, options);
-        if (!gradient) return score(sub, batch, decoder, options);
+        if (!gradient) return score(sub, batch, decode(sub, batch, encoder.memory, options), options);
         const GradientMap<T> grad(*weights_, *gradient);
-        View<T> dy = arena_.matrix<T>(decoder.output.rows, decoder.output.cols);
-        View<T> dmatrix = grad(sub.output_matrix());
-        const LossSums sums = output_loss<T>(pool_, decoder.output, sub.output_matrix(), batch.target.tokens,
-                                             options.label_smoothing, arena_, &dy, &dmatrix, options.precision);
-        if (!std::isfinite(sums.loss))
-            throw not_finite(std::string("hat::ElasticTransformer: the loss is ") +
-                             (std::isnan(sums.loss) ? "NaN" : "infinite") + " over " + std::to_string(sums.tokens) +
-                             " tokens");
-        backward(sub, batch, encoder, decoder, dy, grad, options.precision);
+        std::array<View<T>, 3> dspan{};
+        for (std::size_t n = 0; n < dspan.size(); ++n)
+            if (const auto& rows = encoder.memory.spans[n].rows; rows.data) dspan[n] = zeros(rows.rows, rows.cols);
+        LossSums sums;
+        {
+            const Arena::Scope activations(arena_);
+            const auto decoder = decode(sub, batch, encoder.memory, options);
+            View<T> dy = decoder.output;  // in its place
+            View<T> dmatrix = grad(sub.output_matrix());
+            sums = output_loss<T>(pool_, decoder.output, sub.output_matrix(), batch.target.tokens,
+                                  options.label_smoothing, arena_, &dy, &dmatrix, options.precision);
+            if (!std::isfinite(sums.loss))
+                throw not_finite(std::string("hat::ElasticTransformer: the loss is ") +
+                                 (std::isnan(sums.loss) ? "NaN" : "infinite") + " over " + std::to_string(sums.tokens) +
+                                 " tokens");
+            backward_decoder(sub, batch, decoder, dy, dspan, grad, options.precision);
+        }
+        backward_encoder(sub, batch, encoder, dspan, grad, options.precision);
         return sums;
     }
 
@@ -400,17 +412,11 @@ private:
     }
     void add(View<const T> from, View<T> to) { add_residual<T>(pool_, from, to, {}, to); }
 
-    void backward(const SubTransformerView<T>& sub, const Batch& batch, const EncoderPass<T>& encoder,
-                  const DecoderPass& decoder, View<T> dy, const GradientMap<T>& grad, Precision precision) {
+    /// Overwrites dy, the gradient of the output; adds that of each span's memory to `dspan`.
+    void backward_decoder(const SubTransformerView<T>& sub, const Batch& batch, const DecoderPass& decoder, View<T> dy,
+                          const std::array<View<T>, 3>& dspan, const GradientMap<T>& grad, Precision precision) {
         const LayerContext c = context(precision);
-        if (sub.has_decoder_norm()) {
-            const Norm<T> n = sub.decoder_norm();
-            layer_norm_backward<T>(pool_, decoder.before_norm, decoder.mean, decoder.rstd, n.weight, dy, dy, false,
-                                   grad(n.weight), grad(n.bias));
-        }
-        View<T> dspan[3];
-        for (std::size_t n = 0; n < 3; ++n)
-            if (const auto& rows = encoder.memory.spans[n].rows; rows.data) dspan[n] = zeros(rows.rows, rows.cols);
+        if (sub.has_decoder_norm()) decoder.norm.backward(c, dy, dy, false, grad);
         for (std::size_t i = sub.decoder_layers(); i-- > 0;) {
             const auto w = sub.decoder(i);
             const auto& p = decoder.layers[i];
@@ -420,7 +426,11 @@ private:
         }
         apply_dropout<T>(pool_, dy, decoder.embedding_dropout);
         embed_backward<T>(pool_, batch.previous.tokens, sub.decoder_scale(), dy, grad(sub.decoder_embedding()));
+    }
 
+    void backward_encoder(const SubTransformerView<T>& sub, const Batch& batch, const EncoderPass<T>& encoder,
+                          const std::array<View<T>, 3>& dspan, const GradientMap<T>& grad, Precision precision) {
+        const LayerContext c = context(precision);
         // memories of each span -> sources -> outputs of encoder layers
         const Ragged& source = batch.source;
         const std::size_t rows = source.tokens.size(), width = sub.encoder_width();
@@ -442,10 +452,8 @@ private:
             View<T>& out = doutput[s.layer];
             const bool first_use = out.data == nullptr;
             if (s.normalized) {
-                const Norm<T> n = sub.encoder_norm();
                 if (first_use) out = arena_.matrix<T>(rows, width);
-                layer_norm_backward<T>(pool_, encoder.outputs[s.layer], s.mean, s.rstd, n.weight, ds, out, !first_use,
-                                       grad(n.weight), grad(n.bias));
+                s.rows.backward(c, ds, out, !first_use, grad);
             } else if (first_use) {
                 out = ds;
             } else {

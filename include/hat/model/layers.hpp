@@ -173,40 +173,73 @@ private:
     T* gradient_;
 };
 
+/// The output of a layer norm, which is not kept: whoever needs it once more makes it again, to the bit, from the input
+/// and its statistics.
+template <class T>
+struct NormOutput {
+    View<const T> input{};  ///< what was normalised; where there is no norm, the rows themselves
+    Norm<T> parameters{};   ///< gains and shifts
+    T* mean = nullptr;      ///< of each row of the input; null: there is no norm
+    T* rstd = nullptr;      ///< reciprocal deviation of each row
+
+    /// y = norm(x); x and its statistics are kept.
+    void make(const LayerContext& c, View<const T> x, View<T> y) {
+        input = x;
+        mean = c.arena.take<T>(x.rows);
+        rstd = c.arena.take<T>(x.rows);
+        layer_norm<T>(c.pool, x, parameters, y, mean, rstd);
+    }
+    /// The rows once more, in the context's arena, or where they are kept.
+    View<const T> again(const LayerContext& c) const {
+        if (!mean) return input;
+        const View<T> y = c.arena.matrix<T>(input.rows, input.cols);
+        layer_norm_again<T>(c.pool, input, parameters, mean, rstd, y);
+        return y;
+    }
+    /// dx (+)= the gradient of the input, from dy, that of the output; adds those of the norm to `grad`.
+    void backward(const LayerContext& c, View<const T> dy, View<T> dx, bool accumulate,
+                  const GradientMap<T>& grad) const {
+        layer_norm_backward<T>(c.pool, input, mean, rstd, parameters.weight, dy, dx, accumulate,
+                               grad(parameters.weight), grad(parameters.bias));
+    }
+};
+
+/// Tokens on their way through a stack of residual blocks.
+template <class T>
+struct StackRows {
+    View<T> rows;        ///< what the last block made of them
+    NormOutput<T> made;  ///< the same for the backward pass, when `rows` may be overwritten
+    View<T> room;        ///< for the output of every norm, one over the other
+
+    /// Embedded tokens, which are kept.
+    StackRows(const LayerContext& c, View<T> embedded)
+        : rows(embedded), made{.input = embedded}, room(c.arena.matrix<T>(embedded.rows, embedded.cols)) {}
+};
+
 /// A residual block around a branch. Post-norm: y = LN(x + drop(branch(x))). Pre-norm: y = x + drop(branch(LN(x))).
 template <class T>
 struct ResidualBlock {
-    bool pre_norm = false;       ///< norm before the branch instead of after the sum
-    Norm<T> norm;                ///< the block's layer norm
-    Dropout dropout;             ///< of the branch's output
-    View<const T> norm_input{};  ///< kept for the backward pass, with its row statistics
-    T* mean = nullptr;           ///< of each row of norm_input
-    T* rstd = nullptr;           ///< reciprocal deviation of each row
+    bool pre_norm = false;  ///< norm before the branch instead of after the sum
+    NormOutput<T> norm{};   ///< the block's layer norm
+    Dropout dropout{};      ///< of the branch's output
+    NormOutput<T> input{};  ///< the branch's input, for the backward pass
 
-    /// The branch's input.
-    View<const T> begin(const LayerContext& c, View<const T> x) {
-        mean = c.arena.take<T>(x.rows);
-        rstd = c.arena.take<T>(x.rows);
-        if (!pre_norm) return x;
-        norm_input = x;
-        const View<T> y = c.arena.matrix<T>(x.rows, x.cols);
-        layer_norm<T>(c.pool, x, norm, y, mean, rstd);
-        return y;
+    /// The branch's input, until the next norm.
+    View<const T> begin(const LayerContext& c, const StackRows<T>& x) {
+        if (pre_norm) norm.make(c, x.rows, x.room);
+        input = pre_norm ? norm : x.made;
+        return pre_norm ? x.room : x.rows;
     }
-    /// The block's output; `branch` is overwritten.
-    View<T> end(const LayerContext& c, View<const T> x, View<T> branch) {
-        add_residual<T>(c.pool, x, branch, dropout, branch);
-        if (pre_norm) return branch;
-        norm_input = branch;
-        const View<T> y = c.arena.matrix<T>(x.rows, x.cols);
-        layer_norm<T>(c.pool, branch, norm, y, mean, rstd);
-        return y;
+    /// Turns x into the block's output; `branch` is overwritten, and kept.
+    void end(const LayerContext& c, StackRows<T>& x, View<T> branch) {
+        add_residual<T>(c.pool, x.rows, branch, dropout, branch);
+        if (!pre_norm) norm.make(c, branch, x.room);
+        x.made = pre_norm ? NormOutput<T>{.input = branch} : norm;
+        x.rows = pre_norm ? branch : x.room;
     }
     /// From dy, in its place: the gradient of the sum (also that of x through the residual).
     void backward_end(const LayerContext& c, View<T> dy, const GradientMap<T>& grad) const {
-        if (!pre_norm)
-            layer_norm_backward<T>(c.pool, norm_input, mean, rstd, norm.weight, dy, dy, false, grad(norm.weight),
-                                   grad(norm.bias));
+        if (!pre_norm) norm.backward(c, dy, dy, false, grad);
     }
     /// The gradient of the branch's output: that of the sum through the dropout.
     View<const T> branch_gradient(const LayerContext& c, View<T> ds) const {
@@ -225,9 +258,7 @@ struct ResidualBlock {
     }
     /// dx from the branch's input gradient, in the place of ds.
     void backward_begin(const LayerContext& c, View<T> ds, View<const T> din, const GradientMap<T>& grad) const {
-        if (pre_norm)
-            layer_norm_backward<T>(c.pool, norm_input, mean, rstd, norm.weight, din, ds, true, grad(norm.weight),
-                                   grad(norm.bias));
+        if (pre_norm) norm.backward(c, din, ds, true, grad);
     }
 };
 
@@ -236,28 +267,30 @@ template <class T>
 struct FeedForwardPass {
     ResidualBlock<T> block;      ///< around it
     Dropout activation_dropout;  ///< of the hidden neurons
-    View<const T> in;            ///< the branch's input
-    View<T> hidden;              ///< relu(fc1(in)), dropped
+    View<T> hidden;              ///< relu(fc1(input)), dropped
 
-    /// The block's output, in the context's arena; x must stay alive until backward().
-    View<T> forward(const LayerContext& c, const FeedForwardWeights<Linear<T>>& w, View<const T> x) {
-        in = block.begin(c, x);
-        hidden = c.arena.matrix<T>(x.rows, w.fc1.outputs());
+    /// Turns x into the block's output. What is kept lies in the context's arena until backward().
+    void forward(const LayerContext& c, const FeedForwardWeights<Linear<T>>& w, StackRows<T>& x) {
+        const View<const T> in = block.begin(c, x);
+        hidden = c.arena.matrix<T>(in.rows, w.fc1.outputs());
         linear<T>(c.pool, in, w.fc1, hidden, {.relu = true}, c.precision);
         apply_dropout<T>(c.pool, hidden, activation_dropout);
-        const View<T> out = c.arena.matrix<T>(x.rows, x.cols);
+        const View<T> out = c.arena.matrix<T>(in.rows, in.cols);
         linear<T>(c.pool, hidden, w.fc2, out, {}, c.precision);
-        return block.end(c, x, out);
+        block.end(c, x, out);
     }
     /// Turns the gradient of the output into that of x, in its place; adds those of the parameters to `grad`.
     void backward(const LayerContext& c, const FeedForwardWeights<Linear<T>>& w, View<T> ds,
                   const GradientMap<T>& grad) const {
         const Arena::Scope temporaries(c.arena);
         block.backward_end(c, ds, grad);
-        const View<const T> db = block.branch_gradient(c, ds);
-        grad.add(c, w.fc2, db, hidden);
         const View<T> dh = c.arena.matrix<T>(hidden.rows, hidden.cols);
-        linear_backward_input<T>(c.pool, db, w.fc2.weight, dh, false, c.precision);
+        {
+            const Arena::Scope branch(c.arena);
+            const View<const T> db = block.branch_gradient(c, ds);
+            grad.add(c, w.fc2, db, hidden);
+            linear_backward_input<T>(c.pool, db, w.fc2.weight, dh, false, c.precision);
+        }
         // a hidden number is positive where relu and dropout let it through
         const T scale = activation_dropout.active() ? static_cast<T>(1.0 / (1.0 - activation_dropout.rate)) : T(1);
         parallel_rows(c.pool, dh.rows, dh.cols, [&](std::size_t first, std::size_t last) {
@@ -269,7 +302,7 @@ struct FeedForwardPass {
                     dh.cols, [&](auto load, auto store) { store(d, simd::where_positive(load(h), load(d) * factor)); });
             }
         });
-        grad.add(c, w.fc1, dh, in);
+        grad.add(c, w.fc1, dh, block.input.again(c));
         bool accumulate = false;
         const View<T> din = block.input_gradient(c, ds, accumulate);
         linear_backward_input<T>(c.pool, dh, w.fc1.weight, din, accumulate, c.precision);
@@ -283,53 +316,59 @@ struct AttentionPass {
     ResidualBlock<T> block;  ///< around it
     Dropout map_dropout;     ///< of the attention map
     AttentionShape shape;    ///< who attends to whom
-    View<const T> in;        ///< the branch's input: what queries are made from
-    View<const T> memory;    ///< what keys and values are made from
+    View<const T> memory{};  ///< cross-attention: what keys and values are made from
     View<T> q;               ///< queries
     View<T> k;               ///< keys
     View<T> v;               ///< values
-    View<T> context;         ///< attention's output, before the output projection
     T* map = nullptr;        ///< attention weights, head by head and sentence by sentence
 
+    /// Turns x into the block's output. What is kept lies in the context's arena until backward(), as must a memory.
     /// `cross_memory` is null for self-attention.
-    View<T> forward(const LayerContext& c, const AttentionWeights<Linear<T>>& w, View<const T> x,
-                    const View<const T>* cross_memory) {
-        in = block.begin(c, x);
-        memory = cross_memory ? *cross_memory : in;
+    void forward(const LayerContext& c, const AttentionWeights<Linear<T>>& w, StackRows<T>& x,
+                 const View<const T>* cross_memory) {
+        const View<const T> in = block.begin(c, x);
+        if (cross_memory) memory = *cross_memory;
+        const View<const T> from = cross_memory ? memory : in;
         const std::size_t width = w.q.outputs();
         q = c.arena.matrix<T>(in.rows, width);
-        k = c.arena.matrix<T>(memory.rows, width);
-        v = c.arena.matrix<T>(memory.rows, width);
-        context = c.arena.matrix<T>(in.rows, width);
+        k = c.arena.matrix<T>(from.rows, width);
+        v = c.arena.matrix<T>(from.rows, width);
         map = c.arena.take<T>(shape.map_size());
+        const View<T> out = c.arena.matrix<T>(in.rows, in.cols);
         linear<T>(c.pool, in, w.q, q, {.scale = query_scale()}, c.precision);
-        linear<T>(c.pool, memory, w.k, k, {}, c.precision);
-        linear<T>(c.pool, memory, w.v, v, {}, c.precision);
-        attention<T>(c.pool, shape, q, k, v, map, map_dropout, context);
-        const View<T> out = c.arena.matrix<T>(x.rows, x.cols);
-        linear<T>(c.pool, context, w.out, out, {}, c.precision);
-        return block.end(c, x, out);
+        linear<T>(c.pool, from, w.k, k, {}, c.precision);
+        linear<T>(c.pool, from, w.v, v, {}, c.precision);
+        {
+            const Arena::Scope temporaries(c.arena);
+            const View<T> context = c.arena.matrix<T>(in.rows, width);
+            attention<T>(c.pool, shape, q, k, v, map, map_dropout, context);
+            linear<T>(c.pool, context, w.out, out, {}, c.precision);
+        }
+        block.end(c, x, out);
     }
     /// Turns the gradient of the output into that of x, in its place; adds that of the memory to `dmemory`
-    /// (cross-attention only) and those of the parameters to `grad`.
+    /// (cross-attention only) and those of the parameters to `grad`. Keys and values are overwritten.
     void backward(const LayerContext& c, const AttentionWeights<Linear<T>>& w, View<T> ds, const View<T>* dmemory,
                   const GradientMap<T>& grad) const {
         const Arena::Scope temporaries(c.arena);
         block.backward_end(c, ds, grad);
-        const View<const T> db = block.branch_gradient(c, ds);
-        grad.add(c, w.out, db, context);
-        const View<T> dcontext = c.arena.matrix<T>(context.rows, context.cols);
-        linear_backward_input<T>(c.pool, db, w.out.weight, dcontext, false, c.precision);
-        const View<T> dq = c.arena.matrix<T>(q.rows, q.cols);
-        const View<T> dk = c.arena.matrix<T>(k.rows, k.cols);
-        const View<T> dv = c.arena.matrix<T>(v.rows, v.cols);
-        attention_backward<T>(c.pool, shape, q, k, v, map, map_dropout, dcontext, dq, dk, dv);
+        const View<T> dq = c.arena.matrix<T>(q.rows, q.cols);  // first that of attention's output
+        const View<T> dk = k, dv = v;
+        {
+            const Arena::Scope branch(c.arena);
+            const View<const T> db = block.branch_gradient(c, ds);
+            linear_backward_input<T>(c.pool, db, w.out.weight, dq, false, c.precision);
+            const View<T> context = c.arena.matrix<T>(q.rows, q.cols);
+            attention_backward<T>(c.pool, shape, q, k, v, map, map_dropout, dq, dq, dk, dv, context);
+            grad.add(c, w.out, db, context);
+        }
         parallel_rows(c.pool, dq.rows, dq.cols, [&](std::size_t first, std::size_t last) {
             for (std::size_t r = first; r < last; ++r) row_scale(dq.row(r), dq.cols, query_scale());
         });
+        const View<const T> in = block.input.again(c), from = dmemory ? memory : in;
         grad.add(c, w.q, dq, in);
-        grad.add(c, w.k, dk, memory);
-        grad.add(c, w.v, dv, memory);
+        grad.add(c, w.k, dk, from);
+        grad.add(c, w.v, dv, from);
         bool accumulate = false;
         const View<T> din = block.input_gradient(c, ds, accumulate);
         linear_backward_input<T>(c.pool, dq, w.q.weight, din, accumulate, c.precision);
