@@ -5,6 +5,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <hat/core/arena.hpp>
 #include <hat/core/thread_pool.hpp>
 #include <hat/kernel/attention.hpp>
@@ -245,10 +246,12 @@ struct ResidualBlock {
     View<const T> branch_gradient(const LayerContext& c, View<T> ds) const {
         if (!dropout.active()) return ds;
         const View<T> d = c.arena.matrix<T>(ds.rows, ds.cols);
-        parallel_rows(c.pool, ds.rows, ds.cols, [&](std::size_t first, std::size_t last) {
-            for (std::size_t r = first; r < last; ++r) std::copy_n(ds.row(r), ds.cols, d.row(r));
+        parallel_rows(c.pool, ds.rows, 4 * ds.cols, [&](std::size_t first, std::size_t last) {
+            for (std::size_t r = first; r < last; ++r) {
+                std::copy_n(ds.row(r), ds.cols, d.row(r));
+                dropout.apply(d.row(r), d.cols, static_cast<std::uint32_t>(r * d.cols));
+            }
         });
-        apply_dropout<T>(c.pool, d, dropout);
         return d;
     }
     /// Where the branch's input gradient is collected, before backward_begin(). Post-norm adds to ds itself.
