@@ -4,12 +4,15 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cstdint>
+#include <functional>
 #include <hat/core/rng.hpp>
 #include <hat/decode/beam_search.hpp>
 #include <hat/decode/static_transformer.hpp>
 #include <hat/model/extract.hpp>
 #include <hat/quant/store.hpp>
+#include <span>
 #include <support/weights.hpp>
 #include <vector>
 
@@ -68,20 +71,20 @@ constexpr hat::StaticConfig static_config(std::uint64_t index) {
     return c;
 }
 
-/// Logits step by step and beam search of the static model equal those of the SubTransformer inside the
-/// SuperTransformer and of the extracted one, to the bit; the planned memory is what is used.
-template <auto arch, hat::StaticConfig config, hat::StaticLimits limits>
-void check_static(const hat::RuntimeArch& shape, std::uint64_t seed) {
-    using Model = hat::StaticTransformer<arch, config, limits>;
-    const auto super = super_weights(shape, config, seed);
-    const hat::RuntimeArch sub = hat::to_runtime(arch);
-    REQUIRE(hat::static_config(super.config()) == config);
-    const auto stored = hat::store_weights(super, sub);
-    REQUIRE(stored.size() == Model::weight_bytes);
-    const Model model(stored.data());
-    hat::AlignedBuffer<std::byte> workspace(Model::workspace_bytes);
-    typename Model::Session session(model, workspace.data());
+/// A static model without its type, so that what is checked of it is compiled once and not for each model.
+struct AnyStatic {
+    std::function<void(const std::vector<std::int32_t>&, std::span<const std::size_t>)> start;  ///< tokens, offsets
+    /// Tokens and parents to logits, row after row.
+    std::function<std::vector<float>(const std::vector<std::int32_t>&, const std::vector<std::size_t>&)> step;
+    /// As Session::translate().
+    std::function<hat::StaticTranslation(const std::vector<std::int32_t>&, std::span<std::int32_t>)> translate;
+};
 
+/// Logits step by step and beam search of the static model equal those of the SubTransformer inside the
+/// SuperTransformer and of the extracted one, to the bit.
+inline void check_equal(const AnyStatic& model, const hat::Weights<float>& super, const hat::RuntimeArch& sub,
+                        const hat::StaticLimits& limits, std::uint64_t seed) {
+    const hat::TransformerConfig& config = super.config();
     const hat::InferenceModel<float> inside(super, sub);
     const hat::InferenceModel<float> extracted(hat::extract(super, sub), sub);
     hat::InferenceSession<float> elastic(inside), apart(extracted);
@@ -98,9 +101,7 @@ void check_static(const hat::RuntimeArch& shape, std::uint64_t seed) {
         for (std::size_t i = 0; i + 1 < length; ++i) sentence[i] = token(config.source_vocab);
         source.push_back(sentence);
 
-        auto& decoder = session.decoder();
-        decoder.encode(sentence, source.offsets);
-        decoder.start({});
+        model.start(sentence, source.offsets);
         elastic.encode(source);
         elastic.start(limits.beam);
         std::vector<std::int32_t> tokens(limits.beam);
@@ -111,16 +112,17 @@ void check_static(const hat::RuntimeArch& shape, std::uint64_t seed) {
                 tokens[b] = token(config.target_vocab);
                 if (step > 0) parents.resize(limits.beam), parents[b] = rng.below(limits.beam);
             }
-            const auto found = decoder.step(tokens, parents);
+            const auto found = model.step(tokens, parents);
             const auto expected = elastic.step(tokens, parents);
             for (std::size_t b = 0; b < limits.beam; ++b)
-                for (std::size_t v = 0; v < config.target_vocab; ++v) different += found(b, v) != expected(b, v);
+                for (std::size_t v = 0; v < config.target_vocab; ++v)
+                    different += found.at(b * config.target_vocab + v) != expected(b, v);
         }
         CHECK(different == 0);
 
         const auto best = hat::beam_search(elastic, source, options)[0][0];
         const auto also = hat::beam_search(apart, source, options)[0][0];
-        const auto result = session.translate(sentence, target);
+        const auto result = model.translate(sentence, target);
         REQUIRE(result.status == hat::TranslateStatus::ok);
         REQUIRE(result.length == best.tokens.size());
         CHECK(std::equal(best.tokens.begin(), best.tokens.end(), target.begin()));
@@ -128,6 +130,34 @@ void check_static(const hat::RuntimeArch& shape, std::uint64_t seed) {
         CHECK(also.tokens == best.tokens);
         CHECK(also.score == best.score);
     }
+}
+
+/// check_equal() for a network and random weights of a SuperTransformer for `shape`.
+template <auto arch, hat::StaticConfig config, hat::StaticLimits limits>
+void check_static(const hat::RuntimeArch& shape, std::uint64_t seed) {
+    using Model = hat::StaticTransformer<arch, config, limits>;
+    const auto super = super_weights(shape, config, seed);
+    const hat::RuntimeArch sub = hat::to_runtime(arch);
+    REQUIRE(hat::static_config(super.config()) == config);
+    const auto stored = hat::store_weights(super, sub);
+    REQUIRE(stored.size() == Model::weight_bytes);
+    const Model model(stored.data());
+    hat::AlignedBuffer<std::byte> workspace(Model::workspace_bytes);
+    typename Model::Session session(model, workspace.data());
+    AnyStatic any;
+    any.start = [&](const auto& tokens, auto offsets) {
+        session.decoder().encode(tokens, offsets);
+        session.decoder().start({});
+    };
+    any.step = [&](const auto& tokens, const auto& parents) {
+        const auto found = session.decoder().step(tokens, parents);
+        std::vector<float> logits;
+        for (std::size_t b = 0; b < limits.beam; ++b)
+            for (std::size_t v = 0; v < config.target_vocab; ++v) logits.push_back(found(b, v));
+        return logits;
+    };
+    any.translate = [&](const auto& tokens, auto target) { return session.translate(tokens, target); };
+    check_equal(any, super, sub, limits, seed);
 }
 
 /// check_static() for the networks [first, last) of the tiny space.
