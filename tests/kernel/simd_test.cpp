@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -340,4 +341,49 @@ TEST_CASE("a step of a chain over pairs of bfloat16 equals its portable twin, bi
         simd::fma_portable(a.data(), b.data(), expected.data());
         for (std::size_t i = 0; i < w; ++i) CHECK(left[i] == expected[i]);
     }
+}
+
+TEST_CASE("sums over a row are made in one order whatever the vectors") {
+    for (const std::size_t n : {0U, 1U, 3U, 4U, 7U, 15U, 16U, 17U, 31U, 36U, 64U, 100U, 257U}) {
+        const auto x = some_numbers<float>(n);
+        simd::LaneSums<float> sums;
+        std::vector<float> copy(n);
+        simd::for_each_part<float>(n, [&](std::size_t i, auto load, auto store) {
+            sums[i] = simd::fma(load(x.data()), load(x.data()), sums[i]);
+            store(copy.data(), load(x.data()));
+        });
+        CHECK(copy == x);
+        float chain[16] = {};
+        for (std::size_t i = 0; i < n; ++i) chain[i % 16] = hat_test::step(x[i], x[i], chain[i % 16]);
+        for (const std::size_t half : {8U, 4U, 2U, 1U})
+            for (std::size_t i = 0; i < half; ++i) chain[i] += chain[i + half];
+        CHECK(sums.total() == chain[0]);
+    }
+}
+
+TEST_CASE("the exponential is what its formula gives on every machine, and close to the real one") {
+    const auto formula = [](float x) {
+        const float shifted = hat_test::step(x, 1.44269504F, 12582912.0F), n = shifted - 12582912.0F;
+        const float r = hat_test::step(n, -0x1.7f7d1cp-20F, hat_test::step(n, -0x1.62e4p-1F, x));
+        float series = 1.0F / 5040;
+        for (const float c : {1.0F / 720, 1.0F / 120, 1.0F / 24, 1.0F / 6, 0.5F, 1.0F, 1.0F})
+            series = hat_test::step(series, r, c);
+        return std::ldexp(series, static_cast<int>(n));
+    };
+    double worst = 0;
+    for (float x = -86.25F; x < 88.7F; x += 0.00517F) {
+        const float found = lanes<float>(simd::exp(simd::splat(x)))[0];
+        CHECK(found == formula(x));
+        const double real = std::exp(static_cast<double>(x));
+        worst = std::max(worst, std::abs(static_cast<double>(found) - real) / real);
+    }
+    MESSAGE("largest relative error of exp: " << worst);
+    CHECK(worst < (simd::fuses<float> ? 1.2e-7 : 2.4e-7));
+    const float inf = std::numeric_limits<float>::infinity();
+    const auto at = [](float x) { return lanes<float>(simd::exp(simd::splat(x))).back(); };
+    CHECK(at(0) == 1);
+    CHECK(at(-0.0F) == 1);
+    for (const float x : {-86.26F, -87.5F, -1e4F, -3e38F, -inf}) CHECK(at(x) == 0);
+    for (const float x : {88.73F, 88.81F, 89.5F, 1e4F, 3e38F, inf}) CHECK(at(x) == inf);
+    CHECK(std::isnan(at(std::numeric_limits<float>::quiet_NaN())));
 }

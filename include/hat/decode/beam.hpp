@@ -219,7 +219,7 @@ private:
                 T* const x = logits.row(r);
                 T *const maxima = maxima_ + r * 2 * blocks_, *const sorted = maxima + blocks_;
                 block_maxima(x, logits.cols, maxima);
-                const T top = row_max(maxima, blocks_), log_sum = std::log(sum_exp(x, logits.cols, top));
+                const T top = row_max(maxima, blocks_), log_sum = std::log(row_exp<T>(x, nullptr, logits.cols, top));
                 if (!std::isfinite(top) || !std::isfinite(log_sum)) {
                     bad_[r] = 1;
                     continue;
@@ -241,15 +241,6 @@ private:
             }
         });
     }
-    template <class N>
-    static T sum_exp(const T* x, N n, T shift) {
-        auto sum = simd::zero<T>();
-        const auto s = simd::splat(shift);
-        simd::for_each_vector<T>(
-            n, [&](auto load, auto) { sum = sum + simd::exp(load(x, -std::numeric_limits<T>::infinity()) - s); });
-        return simd::sum(sum);
-    }
-
     /// Finishes hypotheses and sentences, and fills the rows of the next step.
     void advance(std::size_t step) {
         const std::size_t beam = options_.beam;

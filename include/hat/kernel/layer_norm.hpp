@@ -31,16 +31,15 @@ void normalize_row(const T* x, T mean, T rstd, const Norm<T>& norm, T* y, N n) {
 }
 template <class T, Extent N>
 void norm_row(const T* x, const Norm<T>& norm, T* y, N n, T* mean_out, T* rstd_out) {
-    auto sum = simd::zero<T>();
-    simd::for_each_vector<T>(n, [&](auto load, auto) { sum = sum + load(x); });
-    const T mean = simd::sum(sum) / static_cast<T>(std::size_t{n});
+    simd::LaneSums<T> sums, squares;
+    simd::for_each_part<T>(n, [&](std::size_t i, auto load, auto) { sums[i] = sums[i] + load(x); });
+    const T mean = sums.total() / static_cast<T>(std::size_t{n});
     const auto m = simd::splat(mean);
-    auto square = simd::zero<T>();
-    simd::for_each_vector<T>(n, [&](auto load, auto) {
+    simd::for_each_part<T>(n, [&](std::size_t i, auto load, auto) {
         const auto d = load(x, mean) - m;
-        square = simd::fma(d, d, square);
+        squares[i] = simd::fma(d, d, squares[i]);
     });
-    const T variance = simd::sum(square) / static_cast<T>(std::size_t{n});
+    const T variance = squares.total() / static_cast<T>(std::size_t{n});
     const T rstd = T(1) / std::sqrt(variance + static_cast<T>(layer_norm_epsilon));
     normalize_row(x, mean, rstd, norm, y, n);
     if (mean_out) *mean_out = mean, *rstd_out = rstd;
@@ -105,13 +104,13 @@ void layer_norm_backward(const E& executor, View<const T> x, const T* mean, cons
             const T *in = x.row(r), *d = dy.row(r);
             T* out = dx.row(r);
             const auto m = simd::splat(mean[r]), s = simd::splat(rstd[r]);
-            auto sum = simd::zero<T>(), dot = simd::zero<T>();
-            simd::for_each_vector<T>(n, [&](auto load, auto) {
-                sum = simd::fma(load(d), load(weight), sum);
-                dot = simd::fma(load(d) * load(weight), (load(in) - m) * s, dot);
+            simd::LaneSums<T> sums, dots;
+            simd::for_each_part<T>(n, [&](std::size_t i, auto load, auto) {
+                sums[i] = simd::fma(load(d), load(weight), sums[i]);
+                dots[i] = simd::fma(load(d) * load(weight), (load(in) - m) * s, dots[i]);
             });
-            const auto mean_g = simd::splat(simd::sum(sum) / static_cast<T>(n));
-            const auto mean_gx = simd::splat(simd::sum(dot) / static_cast<T>(n));
+            const auto mean_g = simd::splat(sums.total() / static_cast<T>(n));
+            const auto mean_gx = simd::splat(dots.total() / static_cast<T>(n));
             simd::for_each_vector<T>(n, [&](auto load, auto store) {
                 const auto hat_x = (load(in) - m) * s;
                 const auto centred = simd::fma(load(d), load(weight), simd::zero<T>() - mean_g);

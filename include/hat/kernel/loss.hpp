@@ -33,20 +33,10 @@ struct LossSums {
 template <class T>
 LossSums smoothed_loss_row(T* logits, std::size_t vocabulary, std::size_t target, double smoothing, bool gradient) {
     const T top = row_max(logits, vocabulary);
-    auto sum = simd::zero<T>();
-    simd::for_each_vector<T>(vocabulary, [&](auto load, auto) { sum = sum + load(logits); });
-    const double total = static_cast<double>(simd::sum(sum)), right = static_cast<double>(logits[target]);
-    T exponentials;
-    if (gradient) {
-        exponentials = row_exp(logits, logits, vocabulary, top);
-    } else {
-        auto e = simd::zero<T>();
-        const auto shift = simd::splat(top);
-        simd::for_each_vector<T>(vocabulary, [&](auto load, auto) {
-            e = e + simd::exp(load(logits, -std::numeric_limits<T>::infinity()) - shift);
-        });
-        exponentials = simd::sum(e);
-    }
+    simd::LaneSums<T> sums;
+    simd::for_each_part<T>(vocabulary, [&](std::size_t i, auto load, auto) { sums[i] = sums[i] + load(logits); });
+    const double total = static_cast<double>(sums.total()), right = static_cast<double>(logits[target]);
+    const T exponentials = row_exp(logits, gradient ? logits : nullptr, vocabulary, top);
     const double v = static_cast<double>(vocabulary);
     const double log_sum = static_cast<double>(top) + std::log(static_cast<double>(exponentials));
     const double nll = log_sum - right, smooth = v * log_sum - total;

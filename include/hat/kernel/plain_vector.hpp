@@ -3,8 +3,11 @@
 /// A vector of g++ and clang themselves, for machines and types that xsimd has no vectors for, with the operations of
 /// `kernel/simd.hpp`, which includes it.
 
+#include <bit>
 #include <cmath>
+#include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 
 namespace hat::simd {
@@ -97,10 +100,22 @@ template <class T>
 inline Plain<T> abs(const Plain<T>& a) {
     return Plain<T>::each([&](std::size_t i) { return std::fabs(a.lane[i]); });
 }
-/// e to the power of each lane.
+/// a where x is below the limit, else (also for a NaN) b.
 template <class T>
+inline Plain<T> where_below(const Plain<T>& x, T limit, const Plain<T>& a, const Plain<T>& b) {
+    return Plain<T>::of(x.lane < Plain<T>(limit).lane ? a.lane : b.lane);
+}
+/// e to the power of each lane.
+template <std::same_as<double> T>
 inline Plain<T> exp(const Plain<T>& a) {
     return Plain<T>::each([&](std::size_t i) { return std::exp(a.lane[i]); });
+}
+/// The float with the bits (n + bias) * 2^23 in each lane, where those of x are n + 1.5 * 2^23: 2^(n + bias - 127).
+inline Plain<float> power_of_two(const Plain<float>& x, std::int32_t bias) {
+    return Plain<float>::each([&](std::size_t i) {
+        const auto bits = std::bit_cast<std::uint32_t>(x.lane[i]);
+        return std::bit_cast<float>((bits << 23U) + (static_cast<std::uint32_t>(bias) << 23U));
+    });
 }
 /// The square root of each lane, correctly rounded.
 template <class T>
@@ -112,7 +127,7 @@ template <class T>
 inline Plain<T> where_positive(const Plain<T>& condition, const Plain<T>& x) {
     return Plain<T>::each([&](std::size_t i) { return condition.lane[i] > T(0) ? x.lane[i] : T(0); });
 }
-/// The sum over the lanes, in one fixed order: neighbours, then their sums.
+/// The sum over the lanes: neighbours, then their sums.
 template <class T>
 inline T sum(const Plain<T>& v) {
     if constexpr (Plain<T>::size == 4)

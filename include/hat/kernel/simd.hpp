@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <cstring>
 #include <hat/kernel/plain_vector.hpp>
+#include <limits>
 #include <type_traits>
 #if !defined(HAT_SCALAR)
 #include <xsimd/xsimd.hpp>
@@ -114,10 +115,21 @@ template <class T>
 inline xsimd::batch<T> abs(const xsimd::batch<T>& a) {
     return xsimd::abs(a);
 }
-/// e to the power of each lane.
+/// a where x is below the limit, else (also for a NaN) b.
 template <class T>
+inline xsimd::batch<T> where_below(const xsimd::batch<T>& x, T limit, const xsimd::batch<T>& a,
+                                   const xsimd::batch<T>& b) {
+    return xsimd::select(x < xsimd::batch<T>(limit), a, b);
+}
+/// e to the power of each lane, as xsimd has it: other bits on other machines and from version to version.
+template <std::same_as<double> T>
 inline xsimd::batch<T> exp(const xsimd::batch<T>& a) {
     return xsimd::exp(a);
+}
+/// The float with the bits (n + bias) * 2^23 in each lane, where those of x are n + 1.5 * 2^23: 2^(n + bias - 127).
+inline xsimd::batch<float> power_of_two(const xsimd::batch<float>& x, std::int32_t bias) {
+    const auto bits = std::bit_cast<xsimd::batch<std::int32_t>>(x);
+    return std::bit_cast<xsimd::batch<float>>((bits << 23) + xsimd::batch<std::int32_t>(bias << 23));
 }
 /// The square root of each lane, correctly rounded: xsimd 8.1 only estimates it on ARM.
 template <class T>
@@ -145,7 +157,7 @@ inline xsimd::batch<T> where_positive(const xsimd::batch<T>& condition, const xs
     return xsimd::select(condition > zero<T>(), x, zero<T>());
 }
 
-/// The sum over the lanes, in one fixed order.
+/// The sum over the lanes, in an order that depends on the machine (see LaneSums).
 template <class T>
 inline T sum(const xsimd::batch<T>& v) {
     if constexpr (requires { reduce_add(v); })
@@ -198,6 +210,23 @@ inline xsimd::batch<T> interleave_high(const xsimd::batch<T>& a, const xsimd::ba
     return xsimd::zip_hi(a, b);
 }
 #endif
+
+/// e to the power of each lane, with the same bits on every machine that fuses multiply-adds: within 2 units of the
+/// last place; zero below e^-86.25, about 3.5e-38; infinity above the largest float. With n the integer nearest to
+/// x / ln 2, it is 2^n times the Taylor series of e^r up to r^7 / 7! at r = x - n ln 2, |r| < 0.35, whose next term is
+/// below 6e-9. ln 2 is taken in two parts, the first of which has 9 zeros at its end, so that n times it is exact.
+template <class V>
+requires requires(const V& x) { power_of_two(x, 0); }
+inline V exp(const V& x) {
+    const V magic(12582912.0F), shifted = fma(x, V(1.44269504F), magic), n = shifted - magic;  // n is in its low bits
+    const V r = fma(n, V(-0x1.7f7d1cp-20F), fma(n, V(-0x1.62e4p-1F), x));
+    constexpr float taylor[] = {1.0F / 720, 1.0F / 120, 1.0F / 24, 1.0F / 6, 0.5F, 1.0F, 1.0F};
+    V series(1.0F / 5040);
+    for (const float c : taylor) series = fma(series, r, V(c));
+    const V half = series * power_of_two(shifted, 126);  // 2^(n - 1): no float is 2^128
+    const V high = where_below(V(V(0.0F) - x), -88.8F, V(std::numeric_limits<float>::infinity()), V(half + half));
+    return where_below(x, -86.25F, V(0.0F), high);
+}
 
 /// The portable twin of load_partial: the first n numbers, zeros (or `rest`) behind them.
 template <class T>
@@ -300,6 +329,59 @@ inline void for_each_vector(N count, Body&& body) {
     if (const std::size_t rest = n - i; rest != 0)
         body([i, rest](const T* p, T fill = T(0)) { return load_partial(p + i, rest, fill); },
              [i, rest](T* p, const Vec<T>& v) { store_partial(p + i, v, rest); });
+}
+
+/// Sums over a row in one order, whatever the machine's vectors: number i of the row belongs to chain i % chains, and
+/// the chains are added up in halves at the end.
+template <class T>
+class LaneSums {
+public:
+    static constexpr std::size_t chains = 64 / sizeof(T);      ///< as many as the widest vectors have lanes
+    static constexpr std::size_t vectors = chains / width<T>;  ///< that hold them
+
+    LaneSums() {
+        for (auto& v : part_) v = zero<T>();
+    }
+    /// The chains of vector `i` of `vectors`.
+    Vec<T>& operator[](std::size_t i) { return part_[i]; }
+    /// All chains together.
+    T total() const {
+        T lane[chains];
+        for (std::size_t i = 0; i < vectors; ++i) store(lane + i * width<T>, part_[i]);
+        for (std::size_t half = chains / 2; half > 0; half /= 2)
+            for (std::size_t i = 0; i < half; ++i) lane[i] = lane[i] + lane[i + half];
+        return lane[0];
+    }
+
+private:
+    Vec<T> part_[vectors];
+};
+
+/// for_each_vector() with the vector of LaneSums<T> that the numbers belong to: body(i, load, store).
+template <class T, class N, class Body>
+inline void for_each_part(N count, Body&& body) {
+    constexpr std::size_t W = width<T>, vectors = LaneSums<T>::vectors;
+    const std::size_t n = count;
+    const auto full = [&](std::size_t part, std::size_t i) {
+        body(
+            part, [i](const T* p, T = T(0)) { return load(p + i); }, [i](T* p, const Vec<T>& v) { store(p + i, v); });
+    };
+    std::size_t i = 0;
+    for (; i + vectors * W <= n; i += vectors * W)
+#pragma GCC unroll 8
+        for (std::size_t part = 0; part < vectors; ++part) full(part, i + part * W);
+#pragma GCC unroll 8
+    for (std::size_t part = 0; part < vectors; ++part, i += W) {
+        if (i + W <= n) {
+            full(part, i);
+            continue;
+        }
+        if (const std::size_t rest = n - i; i < n)
+            body(
+                part, [i, rest](const T* p, T fill = T(0)) { return load_partial(p + i, rest, fill); },
+                [i, rest](T* p, const Vec<T>& v) { store_partial(p + i, v, rest); });
+        return;
+    }
 }
 
 // -- dot products of bytes, and tables of sixteen entries -------------------------------------------------------------

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <hat/core/extent.hpp>
 #include <hat/kernel/simd.hpp>
 #include <limits>
 
@@ -18,17 +19,17 @@ T row_max(const T* x, std::size_t n) {
     return simd::max_lane(m);
 }
 
-/// y = exp(x - shift); returns the sum. y may be x.
-template <class T>
-T row_exp(const T* x, T* y, std::size_t n, T shift) {
-    auto sum = simd::zero<T>();
+/// y = exp(x - shift); returns the sum. y may be x, or null when only the sum is wanted.
+template <class T, Extent N>
+T row_exp(const T* x, T* y, N n, T shift) {
+    simd::LaneSums<T> sums;
     const auto s = simd::splat(shift);
-    simd::for_each_vector<T>(n, [&](auto load, auto store) {
+    simd::for_each_part<T>(n, [&](std::size_t i, auto load, auto store) {
         const auto e = simd::exp(load(x, -std::numeric_limits<T>::infinity()) - s);
-        store(y, e);
-        sum = sum + e;
+        if (y) store(y, e);
+        sums[i] = sums[i] + e;
     });
-    return simd::sum(sum);
+    return sums.total();
 }
 
 /// x *= factor
@@ -48,9 +49,9 @@ void softmax_row(T* x, std::size_t n) {
 /// d[i] = p[i] * (d[i] - sum of d * p): the gradient of the scores from that of the probabilities, in place.
 template <class T>
 void softmax_row_backward(const T* p, T* d, std::size_t n) {
-    auto dot = simd::zero<T>();
-    simd::for_each_vector<T>(n, [&](auto load, auto) { dot = simd::fma(load(p), load(d), dot); });
-    const auto total = simd::splat(simd::sum(dot));
+    simd::LaneSums<T> dots;
+    simd::for_each_part<T>(n, [&](std::size_t i, auto load, auto) { dots[i] = simd::fma(load(p), load(d), dots[i]); });
+    const auto total = simd::splat(dots.total());
     simd::for_each_vector<T>(n, [&](auto load, auto store) { store(d, load(p) * (load(d) - total)); });
 }
 
