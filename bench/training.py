@@ -71,7 +71,7 @@ PARTS = [
     ("softmax + loss", r"smoothed_loss_row|row_exp|row_max"),
     ("data", r"hat::Batches"),
     ("optimizer: Adam, gradient to zero", r"hat::Adam|\A.*memset.*\n.*hat::Trainer::update"),
-    ("layer norm", r"layer_norm|norm_row|hat::NormOutput<float>::"),
+    ("layer norm", r"layer_norm|norm_row|normalize_row|hat::NormOutput<float>::"),
     ("residual + dropout", r"add_residual|apply_dropout|hat::ResidualBlock<float>::"),
     ("embedding", r"hat::embed"),
     ("bias gradients", r"add_column_sums|\Ahat::GradientMap"),

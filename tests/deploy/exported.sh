@@ -1,13 +1,22 @@
 #!/usr/bin/env bash
 # Exports the winner of a finished run (as fp32, unless options of hat export say otherwise), builds the exported project
-# for this machine, for it without vectors, and for 64- and 32-bit ARM, and compares the translations of sentences: every
-# program must give the same text.
+# for this machine and for others, and compares the translations of sentences: every program must give the same text.
 # Usage: exported.sh RUN_FOLDER TEXT [FOLDER [EXPORT_OPTION...]]; TEXT is a file, a sentence a line. HAT names the program
-# (build/gcc/bin/hat).
+# (build/gcc/bin/hat), TARGETS some of: armv7 aarch64 (emulated), scalar (no vectors), unfused (nor fused multiply-adds).
 set -eu -o pipefail
 root=$(cd "$(dirname "$0")/../.." && pwd)
 run=$1 text=$2 folder=${3:-$root/build/exported}
 hat=${HAT:-$root/build/gcc/bin/hat}
+integers=no fused=
+case " ${*:4} " in *" int8 "* | *" --integers "*) integers=yes ;; esac
+if [ "$(uname -m)" = x86_64 ]; then
+  if grep -qw fma /proc/cpuinfo; then
+    fused=-mfma
+  elif [ $integers = yes ]; then
+    echo "exported.sh: skipped, this processor has no fused multiply-adds: formats in integers may translate otherwise"
+    exit 0
+  fi
+fi
 rm -rf "$folder"
 "$hat" export --model "$run/winner/model" --project "$folder/project" --name winner "${@:4}"
 build() {  # name, options of CMake
@@ -29,12 +38,24 @@ cross() {  # name of a toolchain file, emulator
 build native
 "$root/bench/deployed.py" --check "$folder/native/translate" "$folder/project/winner.hatw" "$text"
 "$folder/native/translate" <"$text" >"$folder/native.txt"
-# formats in integers translate alike on processors that fuse multiply-adds, as all of today do
-fused=
-if [ "$(uname -m)" = x86_64 ]; then fused=-mfma; fi
-cross armv7 qemu-arm-static & # at once: emulation takes minutes
-other=$!
-cross aarch64 qemu-aarch64-static
-build scalar -DNATIVE=OFF "-DCMAKE_CXX_FLAGS=-DHAT_SCALAR $fused"
-same scalar "$folder/scalar/translate"
-wait $other
+other=
+for target in ${TARGETS:-armv7 aarch64 scalar unfused}; do
+  case $target in
+    armv7)
+      cross armv7 qemu-arm-static & # at once: emulation takes minutes
+      other=$! ;;
+    aarch64) cross aarch64 qemu-aarch64-static ;;
+    scalar)
+      build scalar -DNATIVE=OFF "-DCMAKE_CXX_FLAGS=-DHAT_SCALAR $fused"
+      same scalar "$folder/scalar/translate" ;;
+    unfused)
+      if [ $integers = yes ]; then
+        echo "unfused: skipped, formats in integers need fused multiply-adds to be the same"
+      else
+        build unfused -DNATIVE=OFF -DCMAKE_CXX_FLAGS=-DHAT_SCALAR
+        same unfused "$folder/unfused/translate"
+      fi ;;
+    *) echo "exported.sh: TARGETS has '$target', which is none of armv7, aarch64, scalar, unfused" >&2; exit 2 ;;
+  esac
+done
+if [ -n "$other" ]; then wait "$other"; fi

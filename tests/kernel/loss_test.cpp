@@ -96,6 +96,13 @@ TEST_CASE("more rows than a block, and any number of threads, give the same loss
         auto vy = dy.view(), vm = dm.view();
         const auto sums = hat::output_loss<float>(pool, y.view().rows_at(first, count), matrix.view(),
                                                   std::span(targets).subspan(first, count), 0.1, arena, &vy, &vm);
+        Sheet<float> in_place(count, width), dm_too(vocabulary, width);
+        auto vp = in_place.view(), vt = dm_too.view();
+        for (std::size_t i = 0; i < count; ++i) std::copy_n(y.view().row(first + i), width, vp.row(i));
+        hat::output_loss<float>(pool, hat::View<const float>(vp), matrix.view(),
+                                std::span(targets).subspan(first, count), 0.1, arena, &vp, &vt);
+        CHECK(in_place == dy);
+        CHECK(dm_too == dm);
         return std::tuple(sums.loss, dy.data, dm.data);
     };
     const auto one = run(hat::ThreadPool(1), 0, rows);

@@ -101,7 +101,8 @@ void attention(const E& executor, const AttentionShape& shape, const Q& q, const
 }
 
 /// The backward pass of attention(): writes dq, dk, dv (no accumulation; every row belongs to one sentence) and once
-/// more, to the bit, the output, which need not be kept. In place: dq may be dout, dk may be k, and dv may be v.
+/// more, to the bit, the output, which need not be kept. In place: dq may be dout, dk may be k, and dv may be v; out is
+/// memory of its own.
 template <class T, ExecutorPolicy E>
 void attention_backward(const E& executor, const AttentionShape& shape, View<const T> q, View<const T> k,
                         View<const T> v, const T* map, const Dropout& dropout, View<const T> dout, View<T> dq,

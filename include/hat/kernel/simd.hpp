@@ -211,7 +211,7 @@ inline xsimd::batch<T> interleave_high(const xsimd::batch<T>& a, const xsimd::ba
 }
 #endif
 
-/// e to the power of each lane, with the same bits on every machine that fuses multiply-adds: within 2 units of the
+/// e to the power of each lane, with the same bits on every machine that fuses multiply-adds: within one unit of the
 /// last place; zero below e^-86.25, about 3.5e-38; infinity above the largest float. With n the integer nearest to
 /// x / ln 2, it is 2^n times the Taylor series of e^r up to r^7 / 7! at r = x - n ln 2, |r| < 0.35, whose next term is
 /// below 6e-9. ln 2 is taken in two parts, the first of which has 9 zeros at its end, so that n times it is exact.
@@ -335,6 +335,8 @@ inline void for_each_vector(N count, Body&& body) {
 /// the chains are added up in halves at the end.
 template <class T>
 class LaneSums {
+    static_assert(64 % sizeof(Vec<T>) == 0, "hat: vectors of more than 512 bits are not supported");
+
 public:
     static constexpr std::size_t chains = 64 / sizeof(T);      ///< as many as the widest vectors have lanes
     static constexpr std::size_t vectors = chains / width<T>;  ///< that hold them
