@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import pathlib
+import shutil
 import subprocess
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -18,6 +19,8 @@ parser.add_argument("--shapes", default="small,iwslt")
 parser.add_argument("--python", default="/usr/bin/python3", help="a Python that has torch")
 parser.add_argument("--json", help="where to write all figures")
 args = parser.parse_args()
+if not shutil.which(args.program):
+    parser.error(f"{args.program} is no program: bench/run.sh scoring builds it")
 
 
 def run(command):

@@ -24,6 +24,8 @@ parser.add_argument("--threads", default="1,2")
 parser.add_argument("--python", default="/usr/bin/python3", help="a Python that has torch")
 parser.add_argument("--json", help="where to write all figures")
 args = parser.parse_args()
+if not shutil.which(args.program):
+    parser.error(f"{args.program} is no program: bench/run.sh training builds it")
 SHAPES, THREADS = args.shapes.split(","), [int(t) for t in args.threads.split(",")]
 TOKENS = 164 * 25
 # target tokens per CPU second of the published reference, noted on the same kind of machine; it is not run here

@@ -181,8 +181,12 @@ namespace detail {
 
 /// Registers of sums that cover a panel.
 inline constexpr std::size_t sum_vectors = Int8Panels::columns * 4 / sizeof(simd::Bytes);
-/// Rows that one pass over a panel takes at most: as many as leave registers for operands.
-inline constexpr std::size_t integer_rows = simd::registers == 32 ? 28 / sum_vectors : 12 / sum_vectors < 3 ? 2 : 3;
+/// Rows that one pass over a panel takes at most: as many as leave registers for operands; more where looking up
+/// weights takes longer than keeping sums in memory.
+inline constexpr std::size_t integer_rows = !simd::has_bytes        ? 6
+                                            : simd::registers == 32 ? 28 / sum_vectors
+                                            : 12 / sum_vectors < 3  ? 2
+                                                                    : 3;
 /// Steps that a pass keeps in sums of their own, because one instruction must not wait for the one before.
 template <std::size_t R>
 inline constexpr std::size_t independent_steps = R* sum_vectors >= 10  ? 1

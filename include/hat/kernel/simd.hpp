@@ -401,8 +401,15 @@ using Bytes = __m256i;
 using Bytes = uint8x16_t;
 #else
 struct Bytes {
-    std::uint8_t lane[16];  ///< in order
+    using Lanes [[gnu::vector_size(16)]] = std::uint8_t;  ///< the compiler's vector
+    Lanes lane;                                           ///< in order
 };
+#endif
+/// Whether the machine has instructions for them. Where it has none, a table's entries are looked up one by one.
+#if defined(HAT_AVX2) || defined(HAT_NEON)
+inline constexpr bool has_bytes = true;
+#else
+inline constexpr bool has_bytes = false;
 #endif
 /// A register of 32-bit sums, one for each four bytes.
 #if defined(HAT_AVX2)
@@ -411,7 +418,8 @@ using Sums = Bytes;
 using Sums = int32x4_t;
 #else
 struct Sums {
-    std::int32_t lane[4];  ///< in order
+    using Lanes [[gnu::vector_size(16)]] = std::int32_t;  ///< the compiler's vector
+    Lanes lane;                                           ///< in order
 };
 #endif
 
@@ -434,7 +442,7 @@ inline Bytes load_bytes(const std::uint8_t* p) {
     return vld1q_u8(p);
 #else
     Bytes b;
-    std::memcpy(b.lane, p, sizeof b.lane);
+    std::memcpy(&b.lane, p, sizeof b.lane);
     return b;
 #endif
 }
@@ -447,7 +455,7 @@ inline void store_bytes(std::uint8_t* p, const Bytes& b) {
 #elif defined(HAT_NEON)
     vst1q_u8(p, b);
 #else
-    std::memcpy(p, b.lane, sizeof b.lane);
+    std::memcpy(p, &b.lane, sizeof b.lane);
 #endif
 }
 /// Four bytes from p, repeated.
@@ -461,9 +469,7 @@ inline Bytes splat_four(const std::int8_t* p) {
 #elif defined(HAT_NEON)
     return vreinterpretq_u8_s32(vdupq_n_s32(four));
 #else
-    Bytes b;
-    for (int i = 0; i < 4; ++i) std::memcpy(b.lane + 4 * i, &four, sizeof four);
-    return b;
+    return {std::bit_cast<Bytes::Lanes>(Sums::Lanes{four, four, four, four})};
 #endif
 }
 /// The same sum in every lane.
@@ -475,7 +481,7 @@ inline Sums splat_sum(std::int32_t x) {
 #elif defined(HAT_NEON)
     return vdupq_n_s32(x);
 #else
-    return {{x, x, x, x}};
+    return {Sums::Lanes{x, x, x, x}};
 #endif
 }
 /// Lane by lane.
@@ -487,9 +493,7 @@ inline Sums add_sums(const Sums& a, const Sums& b) {
 #elif defined(HAT_NEON)
     return vaddq_s32(a, b);
 #else
-    Sums s;
-    for (int i = 0; i < 4; ++i) s.lane[i] = a.lane[i] + b.lane[i];
-    return s;
+    return {a.lane + b.lane};
 #endif
 }
 /// Writes sizeof(Bytes) / 4 sums to p, aligned or not.
@@ -501,7 +505,7 @@ inline void store_sums(std::int32_t* p, const Sums& s) {
 #elif defined(HAT_NEON)
     vst1q_s32(p, s);
 #else
-    std::memcpy(p, s.lane, sizeof s.lane);
+    std::memcpy(p, &s.lane, sizeof s.lane);
 #endif
 }
 
@@ -514,6 +518,8 @@ inline Bytes dot_operand(const Bytes& w) {
         return _mm256_xor_si256(w, _mm256_set1_epi8(-128));
 #elif !defined(HAT_AVX2) && defined(HAT_NEON)
         return veorq_u8(w, vdupq_n_u8(128));
+#elif !defined(HAT_AVX2)
+        return {w.lane ^ std::uint8_t{128}};
 #else
         return w;
 #endif
@@ -548,9 +554,13 @@ inline Sums dot4(const Sums& sum, const Bytes& w, const Bytes& x) {
                                          vpadd_s16(vget_low_s16(high), vget_high_s16(high))));
 #endif
 #else
-    Sums s = sum;
-    dot4_portable(s.lane, w.lane, reinterpret_cast<const std::int8_t*>(x.lane));
-    return s;
+    // the compiler's vectors: two products of signed bytes are at most 2 * 127 * 127 < 2^15
+    using Half [[gnu::vector_size(16)]] = std::int16_t;
+    const auto low = [](const Half& v) { return (v << 8) >> 8; };
+    const auto a = std::bit_cast<Half>(w.lane), b = std::bit_cast<Half>(x.lane);
+    const Half products = low(a) * low(b) + (a >> 8) * (b >> 8);
+    const auto pairs = std::bit_cast<Sums::Lanes>(products);
+    return {sum.lane + ((pairs << 16) >> 16) + (pairs >> 16)};
 #endif
 }
 
@@ -580,9 +590,10 @@ inline Bytes lookup_bytes(const Bytes& table, const Bytes& index) {
     const uint8x8x2_t halves = {{vget_low_u8(table), vget_high_u8(table)}};
     return vcombine_u8(vtbl2_u8(halves, vget_low_u8(index)), vtbl2_u8(halves, vget_high_u8(index)));
 #else
-    Bytes b;
-    lookup_bytes_portable(table.lane, index.lane, b.lane);
-    return b;
+    std::uint8_t entries[16], indices[16], out[16];
+    store_bytes(entries, table), store_bytes(indices, index);
+    lookup_bytes_portable(entries, indices, out);
+    return load_bytes(out);
 #endif
 }
 /// The low four bits of every byte.
@@ -594,9 +605,7 @@ inline Bytes low_nibbles(const Bytes& b) {
 #elif defined(HAT_NEON)
     return vandq_u8(b, vdupq_n_u8(15));
 #else
-    Bytes out;
-    for (std::size_t i = 0; i < sizeof(Bytes); ++i) out.lane[i] = b.lane[i] & 15U;
-    return out;
+    return {b.lane & std::uint8_t{15}};
 #endif
 }
 /// The high four bits of every byte.
@@ -608,9 +617,7 @@ inline Bytes high_nibbles(const Bytes& b) {
 #elif defined(HAT_NEON)
     return vshrq_n_u8(b, 4);
 #else
-    Bytes out;
-    for (std::size_t i = 0; i < sizeof(Bytes); ++i) out.lane[i] = static_cast<std::uint8_t>(b.lane[i] >> 4U);
-    return out;
+    return {b.lane >> std::uint8_t{4}};
 #endif
 }
 
