@@ -6,6 +6,8 @@
 #include <cblas.h>
 #include <dnnl.hpp>
 
+#include <algorithm>
+#include <cmath>
 #include <hat/kernel/attention.hpp>
 #include <hat/kernel/linear.hpp>
 #include <memory>
@@ -95,10 +97,44 @@ void register_training() {
                     add(at + "hat", s, [op = op](auto& state, Shape z) { train_hat(state, z, op); });
                     add(at + "openblas", s, [op = op](auto& state, Shape z) { train_openblas(state, z, op); });
                     add(at + "onednn", s, [op = op](auto& state, Shape z) { train_onednn(state, z, op); });
-                    if (m == 4096 && n != 3072 && k != 3072)
-                        add(std::string("bf16/") + name + "/" + s.text() + "/hat", s,
-                            [op = op](auto& state, Shape z) { train_hat(state, z, op, hat::Precision::bf16); });
+                    for (auto [precision, rounded] :
+                         {std::pair{"bf16/", hat::Precision::bf16}, std::pair{"bf16x3/", hat::Precision::bf16x3}})
+                        add(std::string(precision) + name + "/" + s.text() + "/hat", s,
+                            [op = op, p = rounded](auto& state, Shape z) { train_hat(state, z, op, p); });
                 }
+}
+
+// -- accuracy: errors of 64 x 64 sums of k products of random numbers, relative to the sum of their magnitudes
+// ---------
+
+void register_accuracy() {
+    for (const std::size_t k : {256, 512, 2048, 8000})
+        for (const auto precision : {hat::Precision::fp32, hat::Precision::bf16x3, hat::Precision::bf16})
+            benchmark::RegisterBenchmark(
+                ("accuracy/" + std::to_string(k) + "/" + std::string(hat::name_of(precision))).c_str(),
+                [k, precision](benchmark::State& state) {
+                    constexpr std::size_t side = 64;
+                    auto x = bench::random_buffer(side * k, 1), w = bench::random_buffer(side * k, 2);
+                    hat::AlignedBuffer<float> y(side * side);
+                    for (auto _ : state)
+                        hat::linear<float>(hat::Serial{}, matrix(x, side, k), hat::Linear<float>{matrix(w, side, k)},
+                                           matrix(y, side, side), {}, precision);
+                    double squares = 0, worst = 0;
+                    for (std::size_t i = 0; i < side; ++i)
+                        for (std::size_t j = 0; j < side; ++j) {
+                            double sum = 0, size = 0;
+                            for (std::size_t t = 0; t < k; ++t) {
+                                const double term = static_cast<double>(x.data()[i * k + t]) * w.data()[j * k + t];
+                                sum += term, size += std::abs(term);
+                            }
+                            const double error = std::abs(y.data()[i * side + j] - sum) / size;
+                            squares += error * error;
+                            worst = std::max(worst, error);
+                        }
+                    state.counters["rms_error"] = std::sqrt(squares / (side * side));
+                    state.counters["worst_error"] = worst;
+                })
+                ->Iterations(1);
 }
 
 // -- inference: weights packed once -----------------------------------------------------------------------------------
@@ -312,6 +348,7 @@ void register_attention() {
 int main(int argc, char** argv) {
     bench::register_limits({64, 512, 2048, 262144});
     register_training();
+    register_accuracy();
     register_packed();
     register_attention();
     register_blocks();

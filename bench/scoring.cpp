@@ -107,7 +107,8 @@ void register_scores(const std::string& name, const Space& space) {
     const auto largest = hat::to_runtime(space.largest()), smallest = hat::to_runtime(space.smallest());
     for (const auto& [network, arch] : {std::pair("largest", largest), std::pair("smallest", smallest)})
         for (const auto& [suffix, precision] :
-             {std::pair("", hat::Precision::fp32), std::pair("/bf16", hat::Precision::bf16)})
+             {std::pair("", hat::Precision::fp32), std::pair("/bf16", hat::Precision::bf16),
+              std::pair("/bf16x3", hat::Precision::bf16x3)})
             benchmark::RegisterBenchmark(
                 ("scoring/" + name + "/" + network + suffix).c_str(),
                 [largest, sub = arch, p = precision](benchmark::State& s) { score(s, largest, sub, p); })

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Scoring the largest networks of hat_bench_scoring in fp32 and bf16, beside PyTorch's loss of the same shape, in turns.
+"""Scoring the largest networks of hat_bench_scoring in fp32, bf16x3 and bf16, beside PyTorch's loss of the same shape, in turns.
 
 CPU time of one thread; every run is a process of its own. hat's sentences have 10 to 40 tokens, PyTorch's all have 25, so that
 it pads none.
@@ -51,11 +51,12 @@ for _ in range(args.rounds):
             note("pytorch", run(peer)["tokens_per_cpu_second"])
 
 print("### Scoring: target tokens per CPU second, one thread, the best of the rounds\n")
-print("| shape | fp32 | bf16 | PyTorch | fp32 / PyTorch | bf16 / PyTorch |\n|---|---|---|---|---|---|")
+PRECISIONS = "fp32", "bf16x3", "bf16"
+print("| shape | " + " | ".join((*PRECISIONS, "PyTorch", *(f"{p} / PyTorch" for p in PRECISIONS))) + " |\n" + "|---" * 8 + "|")
 for shape, best in found.items():
-    cells = [shape, f"{best['fp32']:.0f}", f"{best['bf16']:.0f}", "", "", ""]
+    cells = [shape, *(f"{best[p]:.0f}" for p in PRECISIONS), "", "", "", ""]
     if have_torch:
-        cells[3:] = [f"{best['pytorch']:.0f}"] + [f"**{best[p] / best['pytorch']:.2f}**" for p in ("fp32", "bf16")]
+        cells[4:] = [f"{best['pytorch']:.0f}"] + [f"**{best[p] / best['pytorch']:.2f}**" for p in PRECISIONS]
     print("| " + " | ".join(cells) + " |")
 print()
 if args.json:

@@ -144,12 +144,15 @@ for shape in SHAPES:
     if {f"{shape}/1", f"{shape}/2"} <= found.keys():
         one, two = median(found[f"{shape}/1"]["hat"], "cpu"), median(found[f"{shape}/2"]["hat"], "wall")
         print(f"{shape}: two threads are {two / one:.2f} times as fast as one\n")
-print("### Products in bf16 beside fp32: one step on one thread, CPU time, in turns in one process\n")
-print("| shape | fp32, target tokens/s | bf16 | bf16 / fp32 |\n|---|---|---|---|")
+print("### Products in bfloat16 beside fp32: one step on one thread, CPU time, in turns in one process\n")
+print("| shape | fp32, target tokens/s | bf16x3 | bf16 | bf16x3 / fp32 | bf16 / fp32 | fp32 / bf16x3, % of the FMA peak |\n|---|---|---|---|---|---|---|")
 for shape in SHAPES:
-    command = [args.program, "--benchmark_format=json", f"--benchmark_filter=precision/{shape}/"]
-    step = found[f"{shape}/precision"] = json.loads(run(command, 1))["benchmarks"][0]
-    print(f"| {shape} | {step['fp32_tokens/s']:.0f} | {step['bf16_tokens/s']:.0f} | **{step['bf16/fp32']:.2f}** |")
+    command = [args.program, "--benchmark_format=json", f"--benchmark_filter=limit/fma_peak|precision/{shape}/"]
+    peak, step = found[f"{shape}/precision"] = json.loads(run(command, 1))["benchmarks"]
+    shares = "/".join(f"{100 * step[f'{p}_GFLOP/s'] / peak['GFLOP/s']:.0f}" for p in ("fp32", "bf16x3"))
+    fp32, split, bf16 = (step[f"{p}_tokens/s"] for p in ("fp32", "bf16x3", "bf16"))
+    print(f"| {shape} | {fp32:.0f} | {split:.0f} | {bf16:.0f} | **{split / fp32:.2f}** | **{bf16 / fp32:.2f}** "
+          f"| {shares} |")
 print()
 if shutil.which("perf"):
     for shape in SHAPES:

@@ -1,13 +1,13 @@
 # One program built for several levels of instruction sets, and a launcher that starts the best one. A level is the list
 # of features it needs: the flags of its build and what the launcher asks the processor both come from this list.
-# The features are those that kernels in float and bfloat16 look for, but AMX: only one step of a run, training in bfloat16,
-# would use it, and whoever trains can build the program there. The program computes nothing in bytes, so that VNNI and
-# 64-bit ARM's extensions would bring it nothing.
-set(hat_levels x86-64 x86-64-v3 x86-64-v4 x86-64-v4-bf16) # a later one is better
+# The features are those that kernels in float and bfloat16 look for. The program computes nothing in bytes, so that VNNI
+# and 64-bit ARM's extensions would bring it nothing.
+set(hat_levels x86-64 x86-64-v3 x86-64-v4 x86-64-v4-bf16 x86-64-v4-amx) # a later one is better
 set(hat_features_x86-64 "")
 set(hat_features_x86-64-v3 avx2 bmi bmi2 fma)
 set(hat_features_x86-64-v4 ${hat_features_x86-64-v3} avx512f avx512bw avx512cd avx512dq avx512vl)
 set(hat_features_x86-64-v4-bf16 ${hat_features_x86-64-v4} avx512bf16)
+set(hat_features_x86-64-v4-amx ${hat_features_x86-64-v4-bf16} amx-tile amx-bf16)
 
 include(GNUInstallDirs)
 file(RELATIVE_PATH hat_levels_folder "${CMAKE_INSTALL_FULL_BINDIR}" "${CMAKE_INSTALL_FULL_LIBEXECDIR}/hat")
@@ -61,7 +61,11 @@ function(hat_add_levels target name prefix add)
     add_dependencies(${target} ${target}_${level})
     set(test true)
     foreach(feature IN LISTS hat_features_${level})
-      string(APPEND test " && __builtin_cpu_supports(\"${feature}\")")
+      if(feature MATCHES "^amx")
+        string(APPEND test " && amx()")
+      else()
+        string(APPEND test " && __builtin_cpu_supports(\"${feature}\")")
+      endif()
     endforeach()
     string(APPEND table "{\"${level}\", ${test}},\n")
   endforeach()

@@ -402,6 +402,7 @@ TEST_CASE("a search in bfloat16 says so in its file, and is none in fp32") {
     const Outcome wrong = tiny.with("search-precision: int8", "run");
     CHECK(wrong.status == 1);
     CHECK(contains(wrong.err, "search-precision"));
+    CHECK(contains(wrong.err, "one of fp32, bf16, bf16x3"));
 }
 
 TEST_CASE("a quantization that was stopped and killed in quantization-aware training ends with the same files") {

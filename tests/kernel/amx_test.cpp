@@ -20,13 +20,14 @@ std::uint32_t half_number(hat::Rng& rng, std::uint32_t lowest, std::uint32_t spr
            (lowest + static_cast<std::uint32_t>(rng.below(spread))) << 7U | static_cast<std::uint32_t>(rng.below(128));
 }
 
-template <std::size_t R, std::size_t C>
+template <std::size_t R, std::size_t C, class P = simd::Bf16Pair>
 void compare(hat::Rng& rng, std::size_t steps, std::uint32_t lowest, std::uint32_t spread, bool load) {
+    steps *= simd::parts<P>;
     const std::size_t a_row = steps + 5, b_step = 2 * tile_w, c_row = C * tile_w + 3;
-    std::vector<simd::Bf16Pair> a(R * tile_s * a_row), b(steps * b_step);
+    std::vector<P> a(R * tile_s * a_row), b(steps * b_step);
     std::vector<float> c(R * tile_s * c_row);
-    for (auto& p : a) p = {half_number(rng, lowest, spread) << 16U | half_number(rng, lowest, spread)};
-    for (auto& p : b) p = {half_number(rng, lowest, spread) << 16U | half_number(rng, lowest, spread)};
+    for (auto& p : a) p.bits = half_number(rng, lowest, spread) << 16U | half_number(rng, lowest, spread);
+    for (auto& p : b) p.bits = half_number(rng, lowest, spread) << 16U | half_number(rng, lowest, spread);
     for (float& x : c) {
         const std::uint32_t bits =
             half_number(rng, lowest, spread) << 16U | static_cast<std::uint32_t>(rng.below(65536));
@@ -65,6 +66,10 @@ TEST_CASE("dot products in tiles equal their portable twin, bit for bit, with de
                     compare<1, 2>(rng, steps, lowest, spread, load);
                     compare<2, 1>(rng, steps, lowest, spread, load);
                     compare<2, 2>(rng, steps, lowest, spread, load);
+                    compare<1, 1, simd::Bf16Part>(rng, steps, lowest, spread, load);
+                    compare<1, 2, simd::Bf16Part>(rng, steps, lowest, spread, load);
+                    compare<2, 1, simd::Bf16Part>(rng, steps, lowest, spread, load);
+                    compare<2, 2, simd::Bf16Part>(rng, steps, lowest, spread, load);
                 }
             }
 }
@@ -100,4 +105,19 @@ TEST_CASE("the twin of tiles: two chains of sixteen, then their sum, then what w
     a[0] = {0x00010000U};  // a denormal number counts as zero
     simd::dot_tiles_portable<1, 1>(tile_s, a.data(), tile_s, b.data(), tile_w, c.data(), tile_w, false);
     CHECK(c[0] == 15.0F + 15 * 0x1p-23F);
+}
+
+TEST_CASE("the twin of tiles with three parts: six products of parts, the small ones first") {
+    // a number is 1 + 2^-8 + 2^-16 in three parts, the other one 1 + 2^-9 + 2^-17
+    std::vector<simd::Bf16Part> a(3 * tile_s * tile_s), b(3 * tile_s * tile_w);
+    const std::uint32_t left[] = {0x3f80, 0x3b80, 0x3780}, right[] = {0x3f80, 0x3b00, 0x3700};
+    for (std::size_t part = 0; part < 3; ++part) {
+        for (std::size_t r = 0; r < tile_s; ++r) a[r * 3 * tile_s + part * tile_s].bits = left[part] << 16U;
+        for (std::size_t j = 0; j < tile_w; ++j) b[part * tile_s * tile_w + j].bits = right[part] << 16U;
+    }
+    std::vector<float> c(tile_s * tile_w);
+    simd::dot_tiles_portable<1, 1>(3 * tile_s, a.data(), 3 * tile_s, b.data(), tile_w, c.data(), tile_w, false);
+    // without the products of the second and third part, 2^-25 each, and of the third ones
+    const double expected = 1 + 0x1p-8 + 0x1p-16 + 0x1p-9 + 0x1p-17 + 0x1p-17;
+    for (const float x : c) CHECK(static_cast<double>(x) == expected);
 }

@@ -313,6 +313,47 @@ TEST_CASE("rounding to pairs and transposing equals its portable twin, bit for b
         }
 }
 
+TEST_CASE("three parts in bfloat16 are the number, and those of vectors equal their portable twins, bit for bit") {
+    constexpr std::size_t w = simd::width<float>, step = 3 * w * w;
+    hat::Rng rng(9);
+    std::vector<float> block(4 * w * w + 3 * w);
+    for (float& x : block) {  // any significand; exponents far from the smallest normal number's and the largest
+        const auto bits = static_cast<std::uint32_t>(rng.below(std::uint64_t{1} << 32)) & 0x807fffffU;
+        const std::uint32_t with_exponent = bits | (64 + static_cast<std::uint32_t>(rng.below(128))) << 23U;
+        std::memcpy(&x, &with_exponent, sizeof x);
+    }
+    for (const float x : block) {
+        float rest = x, sum = 0;
+        std::uint32_t parts[3];
+        for (std::uint32_t& p : parts) p = simd::take_bf16(rest);
+        CHECK(rest == 0);
+        for (std::size_t i = 3; i-- > 0;) sum += simd::first_of({parts[i] << 16U});
+        CHECK(sum == x);
+    }
+    for (const std::size_t n : {std::size_t{1}, w - 1, w, 2 * w - 1, 2 * w}) {
+        CAPTURE(n);
+        std::vector<simd::Bf16Pair> found(3 * step, {7}), portable = found;
+        const auto check = [&] {
+            for (std::size_t i = 0; i < found.size(); ++i) CHECK(found[i].bits == portable[i].bits);
+        };
+        simd::round_pairs<3>(block.data(), n, found.data(), step);
+        simd::round_pairs_portable<3>(block.data(), n, portable.data(), step);
+        check();
+        for (std::size_t p = 0; p < 3; ++p) CHECK(found[p * step + (n + 1) / 2].bits == 7);
+        simd::round_pairs<3>(block.data(), block.data() + n, n, found.data(), step);
+        simd::round_pairs_portable<3>(block.data(), block.data() + n, n, portable.data(), step);
+        check();
+        float rest = block[0];
+        for (std::size_t p = 0; p < 3; ++p) CHECK((found[p * step].bits >> 16U) == simd::take_bf16(rest));
+        simd::round_rows_across<3>(block.data(), 2 * w + 1, w - 1, n, found.data(), w + 2, step);
+        simd::round_rows_across_portable<3>(block.data(), 2 * w + 1, w - 1, n, portable.data(), w + 2, step);
+        check();
+        simd::round_columns_along<3>(block.data(), w + 1, n, w - 1, found.data(), w + 2, step);
+        simd::round_columns_along_portable<3>(block.data(), w + 1, n, w - 1, portable.data(), w + 2, step);
+        check();
+    }
+}
+
 TEST_CASE("a step of a chain over pairs of bfloat16 equals its portable twin, bit for bit, without denormals") {
     constexpr std::size_t w = simd::width<float>;
     hat::Rng rng(6);

@@ -73,11 +73,12 @@ runs 0 "hat-low .*" env HAT_ISA=low "$hat"
 
 # -- the real levels: this processor runs those up to the chosen one, and the system agrees on what it can do
 hat=$built/bin/hat best=
-for level in x86-64 x86-64-v3 x86-64-v4 x86-64-v4-bf16; do
+for level in x86-64 x86-64-v3 x86-64-v4 x86-64-v4-bf16 x86-64-v4-amx; do
   case $level in
     *-v3) needs="avx2 bmi1 bmi2 fma" ;;
     *-v4) needs="$needs avx512f avx512bw avx512cd avx512dq avx512vl" ;;
     *-bf16) needs="$needs avx512_bf16" ;;
+    *-amx) needs="$needs amx_tile amx_bf16" ;;
     *) needs= ;;
   esac
   can=yes
@@ -94,7 +95,7 @@ runs 0 "hat-$best [0-9]+ .*" "$hat"
 if command -v qemu-x86_64-static >/dev/null; then
   mkdir -p "emulated/bin/$levels"
   cp "$built/bin/hat" emulated/bin
-  for level in x86-64 x86-64-v3 x86-64-v4 x86-64-v4-bf16; do
+  for level in x86-64 x86-64-v3 x86-64-v4 x86-64-v4-bf16 x86-64-v4-amx; do
     cp "$built/bin/$levels/hat-x86-64" "emulated/bin/$levels/hat-$level"
   done
   for pair in Nehalem:x86-64 IvyBridge:x86-64 Haswell:x86-64-v3 EPYC:x86-64-v3; do

@@ -7,6 +7,7 @@
 
 #include <csignal>
 #include <filesystem>
+#include <hat/kernel/amx.hpp>
 #include <hat/kernel/simd.hpp>
 #include <iostream>
 #include <string>
@@ -17,7 +18,8 @@ namespace {
 constexpr std::string_view level = HAT_LEVEL;
 constexpr bool bf16 = sizeof(hat::simd::Bf16Pairs) == sizeof(hat::simd::Vec<float>);  // one register
 static_assert(hat::simd::width<float> == (level == "x86-64" ? 4 : level == "x86-64-v3" ? 8 : 16));
-static_assert(bf16 == (level == "x86-64-v4-bf16"));
+static_assert(bf16 == (level == "x86-64-v4-bf16" || level == "x86-64-v4-amx"));
+static_assert(hat::simd::tiles_compiled == (level == "x86-64-v4-amx"));
 
 }  // namespace
 

@@ -113,6 +113,15 @@ TEST_CASE("gradients in bf16 are near those in fp32, the same for any number of 
         // an operand is off by up to 1/256, about 1/600 on average, and some ten products follow each other
         CHECK(std::sqrt(error / size) < 0.02);
         CHECK(error > 0);
+        options.precision = hat::Precision::bf16x3;
+        hat::Weights<float> split(weights.shared_layout());
+        CHECK(run(3, split).loss == doctest::Approx(loss).epsilon(1e-6));
+        error = 0;
+        for (std::size_t i = 0; i < exact.values().size(); ++i) {
+            const double d = static_cast<double>(split.values()[i]) - static_cast<double>(exact.values()[i]);
+            error += d * d;
+        }
+        CHECK(std::sqrt(error / size) < 1e-5);
     }
     const auto config = hat_test::small_config(hat::EmbeddingSharing::all, false);
     const auto weights = hat_test::random_weights<double>(config, 3);

@@ -56,11 +56,13 @@ TEST_CASE("threads that score with copies of an inherited loss get the numbers o
 TEST_CASE("in bfloat16 the inherited loss is nearly that in float, and repeatable") {
     const auto weights = inherited_weights();
     const auto batches = hat_test::copy_task(3, 4, 16);
-    const hat::InheritedLoss exact(weights, batches), rounded(weights, batches, {.precision = hat::Precision::bf16});
+    const hat::InheritedLoss exact(weights, batches), rounded(weights, batches, {.precision = hat::Precision::bf16}),
+        split(weights, batches, {.precision = hat::Precision::bf16x3});
     for (const hat::RuntimeArch& arch : {hat_test::tiny_arch(), shallower()}) {
         CHECK(rounded(arch) == doctest::Approx(exact(arch)).epsilon(0.005));
         CHECK(rounded(arch) != exact(arch));
         CHECK(rounded(arch) == rounded(arch));
+        CHECK(split(arch) == doctest::Approx(exact(arch)).epsilon(1e-6));
     }
 }
 

@@ -3,6 +3,7 @@
 /// the best build for this processor, so that arguments, streams, signals and exit status are that build's own. The
 /// environment variable HAT_ISA names another build.
 
+#include <cpuid.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -18,6 +19,14 @@ struct Level {
     const char* name;
     bool runs;  // on this processor
 };
+
+/// Whether the processor has tiles of bfloat16 (CPUID, leaf 7, EDX bits 22 and 24), which clang's
+/// __builtin_cpu_supports() does not know. Whether the system lets a process use them, the build asks itself, and does
+/// without otherwise.
+[[maybe_unused]] bool amx() {
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d >> 22U & 1U) != 0 && (d >> 24U & 1U) != 0;
+}
 
 int fail(int status, const std::string& what) {
     std::fputs((HAT_NAME ": error: " + what + "\n").c_str(), stderr);

@@ -34,6 +34,13 @@ std::string one_of(const YamlConfig& config, const std::string& key, const std::
     throw config.problem(key, "one of " + names);
 }
 
+Precision precision(const YamlConfig& config, const std::string& key) {
+    const std::string name = one_of(config, key, "fp32", {"fp32", "bf16", "bf16x3"});
+    for (const Precision p : {Precision::bf16, Precision::bf16x3})
+        if (name == name_of(p)) return p;
+    return Precision::fp32;
+}
+
 // A path is relative to the folder of the file that names it.
 std::filesystem::path path(const YamlConfig& config, const std::string& key) {
     const std::filesystem::path p = config.get<std::string>(key);
@@ -209,7 +216,7 @@ Settings read_settings(const std::vector<std::string>& names, const std::string&
     sub.dropout = at_least_zero("sub-dropout", sub.dropout);
     check_schedule(config, "", s.super_recipe);
     check_schedule(config, "sub-", sub);
-    s.precision = one_of(config, "precision", s.precision, {"fp32", "bf16"});
+    s.precision = precision(config, "precision");
     s.average_checkpoints = count(config, "average-checkpoints", s.average_checkpoints);
     s.validate_every = count(config, "validate-every", 0, 0);
     s.checkpoint_every = count(config, "checkpoint-every", 0, 0);
@@ -270,7 +277,7 @@ Settings read_settings(const std::vector<std::string>& names, const std::string&
     s.latency_fraction = config.get_or<double>("latency-fraction", s.latency_fraction);
     if (!(s.latency_fraction > 0)) throw config.problem("latency-fraction", "a positive number");
     s.search_sentences = count(config, "search-sentences", 0, 0);
-    s.search_precision = one_of(config, "search-precision", s.search_precision, {"fp32", "bf16"});
+    s.search_precision = precision(config, "search-precision");
 
     s.beam = count(config, "beam", s.beam, 1, most_beams);
     s.length_penalty = config.get_or<double>("lenpen", s.length_penalty);
@@ -299,7 +306,7 @@ Settings read_settings(const std::vector<std::string>& names, const std::string&
     s.model_identity.update(space_json(s.space()));
     s.model_identity["seed"] = s.seed;
     s.training_identity = recipe_json(s.super_recipe);
-    s.training_identity["precision"] = s.precision;
+    s.training_identity["precision"] = name_of(s.precision);
     s.training_identity["average-checkpoints"] = s.average_checkpoints;
     s.training_identity["validate-every"] = s.validate_every;
     s.training_identity["patience"] = s.patience;
@@ -339,7 +346,7 @@ Settings read_settings(const std::vector<std::string>& names, const std::string&
                          {"latency-fraction", given ? 0 : s.latency_fraction},
                          {"search-sentences", s.search_sentences},
                          {"valid-cnt-max", s.search.validation_batches}};
-    if (s.search_precision != "fp32") s.search_identity["search-precision"] = s.search_precision;
+    if (s.search_precision != Precision::fp32) s.search_identity["search-precision"] = name_of(s.search_precision);
     return s;
 }
 

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <hat/io/json.hpp>
 #include <hat/io/reference_config.hpp>
+#include <hat/kernel/gemm_bf16.hpp>
 #include <hat/model/config.hpp>
 #include <hat/space/presets.hpp>
 #include <hat/space/space.hpp>
@@ -36,7 +37,7 @@ struct Settings {
 
     // training
     TrainingRecipe super_recipe, sub_recipe;
-    std::string precision = "fp32";  // fp32, bf16
+    Precision precision = Precision::fp32;
     std::size_t average_checkpoints = 1;
     std::uint64_t validate_every = 0, checkpoint_every = 0, patience = 0;
 
@@ -53,7 +54,7 @@ struct Settings {
     SearchRecipe search;  // latency_limit_ms 0: latency_fraction of the largest network's
     double latency_fraction = 0.5;
     std::size_t search_sentences = 0;       // of the validation set; 0: all
-    std::string search_precision = "fp32";  // of scoring: fp32, bf16
+    Precision search_precision = Precision::fp32;  // of scoring
 
     // decoding
     std::size_t beam = 5;

@@ -94,7 +94,7 @@ Json history_json(const TrainingState& state) {
 TrainerOptions options_of(const Project& project, const TrainingRecipe& recipe, const std::filesystem::path& folder) {
     const Settings& s = project.settings;
     TrainerOptions options = trainer_options(recipe);
-    options.precision = s.precision == "bf16" ? Precision::bf16 : Precision::fp32;
+    options.precision = s.precision;
     options.folder = folder;
     options.validate_every = s.validate_every;
     options.checkpoint_every = s.checkpoint_every;

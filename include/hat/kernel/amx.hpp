@@ -4,11 +4,14 @@
 /// has 16 rows of 16 pairs (left operand), 16 steps of width<float> pairs (right operand) or 16 rows of width<float>
 /// sums. What that gains: docs/performance.md, "Products in bfloat16".
 
+#include <array>
 #include <bit>
 #include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <hat/kernel/simd.hpp>
+#include <utility>
 #if ((defined(__AMX_TILE__) && defined(__AMX_BF16__)) || (defined(__AMXTILE__) && defined(__AMXBF16__))) && \
     defined(__AVX512BF16__) && defined(__linux__) && !defined(HAT_SCALAR)
 #define HAT_AMX  // up to the end of this file. The second names are those of older versions of clang, 14 for one
@@ -21,6 +24,13 @@ namespace hat::simd {
 
 /// Steps of pairs that a tile takes at once, and its rows.
 inline constexpr std::size_t tile_side = 16;
+
+/// Whether dot_tiles() is compiled for AMX; elsewhere it is its portable twin.
+#if defined(HAT_AMX)
+inline constexpr bool tiles_compiled = true;
+#else
+inline constexpr bool tiles_compiled = false;
+#endif
 
 /// Whether dot_tiles() may be called: the code is compiled for AMX, and processor and system let this process use it.
 /// Asked once; threads share the answer.
@@ -69,13 +79,30 @@ public:
     }
 };
 
+/// One of the products of parts that make a product of floats.
+struct PartProduct {
+    std::size_t left;   ///< which part of the left operand; 0: the leading one
+    std::size_t right;  ///< which part of the right operand
+};
+/// Which products of parts are added, in this order. Without parts: the only one.
+template <class P>
+inline constexpr std::array<PartProduct, std::same_as<P, Bf16Part> ? 6 : 1> part_products{};
+/// With three parts: those that are left out are less than 2^-24 of the whole (Henry, Tang and Heinecke, arXiv
+/// 1904.06376, "bfloat16x3"). Small ones come first; each has an operand in common with the one
+/// before.
+template <>
+inline constexpr std::array<PartProduct, 6> part_products<Bf16Part>{{{2, 0}, {1, 0}, {1, 1}, {0, 1}, {0, 2}, {0, 0}}};
+/// How many parts a number has in an operand made of P.
+template <class P>
+inline constexpr std::size_t parts = std::same_as<P, Bf16Part> ? 3 : 1;
+
 /// The portable twin of dot_tiles(): the operation as Intel's manual has it (volume 2, TDPBF16PS). The pairs of 16
 /// steps make two chains, one of their first and one of their second numbers; the sum of both is added to c. Every
 /// operation rounds to nearest even, and takes numbers smaller than the smallest normal one as zero, also as its
 /// result.
-template <std::size_t R, std::size_t C>
-void dot_tiles_portable(std::size_t steps, const Bf16Pair* a, std::size_t a_row, const Bf16Pair* b, std::size_t b_step,
-                        float* c, std::size_t c_row, bool load) {
+template <std::size_t R, std::size_t C, class P>
+void dot_tiles_portable(std::size_t steps, const P* a, std::size_t a_row, const P* b, std::size_t b_step, float* c,
+                        std::size_t c_row, bool load) {
     const auto normal = [](float x) {
         const auto bits = std::bit_cast<std::uint32_t>(x);
         return (bits & 0x7f800000U) == 0 ? std::bit_cast<float>(bits & 0x80000000U) : x;
@@ -83,25 +110,27 @@ void dot_tiles_portable(std::size_t steps, const Bf16Pair* a, std::size_t a_row,
     for (std::size_t i = 0; i < R * tile_side; ++i)
         for (std::size_t j = 0; j < C * width<float>; ++j) {
             float sum = load ? c[i * c_row + j] : 0.0F;
-            for (std::size_t s = 0; s < steps; s += tile_side) {
-                float first = 0, second = 0;
-                for (std::size_t t = s; t < s + tile_side; ++t) {
-                    const Bf16Pair left = a[i * a_row + t], right = b[t * b_step + j];
-                    first = normal(std::fma(normal(first_of(left)), normal(first_of(right)), first));
-                    second = normal(std::fma(normal(second_of(left)), normal(second_of(right)), second));
+            for (std::size_t s = 0; s < steps; s += parts<P> * tile_side)
+                for (const PartProduct of : part_products<P>) {
+                    float first = 0, second = 0;
+                    for (std::size_t t = 0; t < tile_side; ++t) {
+                        const Bf16Pair left = a[i * a_row + s + of.left * tile_side + t];
+                        const Bf16Pair right = b[(s + of.right * tile_side + t) * b_step + j];
+                        first = normal(std::fma(normal(first_of(left)), normal(first_of(right)), first));
+                        second = normal(std::fma(normal(second_of(left)), normal(second_of(right)), second));
+                    }
+                    sum = normal(normal(sum) + normal(first + second));
                 }
-                sum = normal(normal(sum) + normal(first + second));
-            }
             c[i * c_row + j] = sum;
         }
 }
 
-/// c[16 R x width<float> C] (+)= a b: R, C = 1 or 2, `steps` a multiple of tile_side. Rows of `a` are a_row pairs
-/// apart, steps of `b` b_step pairs, rows of `c` c_row numbers. With `load`, sums continue from c. Where the code is
-/// compiled for AMX, it needs tiles_usable() and a TileScope; elsewhere it is the twin.
-template <std::size_t R, std::size_t C>
-inline void dot_tiles(std::size_t steps, const Bf16Pair* a, std::size_t a_row, const Bf16Pair* b, std::size_t b_step,
-                      float* c, std::size_t c_row, bool load) {
+/// c[16 R x width<float> C] (+)= a b: R, C = 1 or 2, `steps` a multiple of parts<P> * tile_side. Rows of `a` are a_row
+/// pairs apart, steps of `b` b_step pairs, rows of `c` c_row numbers. With `load`, sums continue from c. Where the code
+/// is compiled for AMX, it needs tiles_usable() and a TileScope; elsewhere it is the twin.
+template <std::size_t R, std::size_t C, class P>
+inline void dot_tiles(std::size_t steps, const P* a, std::size_t a_row, const P* b, std::size_t b_step, float* c,
+                      std::size_t c_row, bool load) {
 #if defined(HAT_AMX)
     static_assert(1 <= R && R <= 2 && 1 <= C && C <= 2 && width<float> == 16);
     const std::size_t a_bytes = a_row * sizeof(Bf16Pair), b_bytes = b_step * sizeof(Bf16Pair),
@@ -119,20 +148,27 @@ inline void dot_tiles(std::size_t steps, const Bf16Pair* a, std::size_t a_row, c
         if constexpr (R == 2) _tile_zero(2);
         if constexpr (R == 2 && C == 2) _tile_zero(3);
     }
-    for (std::size_t s = 0; s < steps; s += tile_side) {
-        _tile_loadd(6, b + s * b_step, b_bytes);
-        _tile_loadd(4, a + s, a_bytes);
+    const auto product = [&]<std::size_t I>(std::size_t s) {
+        constexpr PartProduct of = part_products<P>[I], before = part_products<P>[I ? I - 1 : 0];
+        const P* const right = b + (s + of.right * tile_side) * b_step;
+        const P* const left = a + s + of.left * tile_side;
+        if constexpr (I == 0 || of.right != before.right) {
+            _tile_loadd(6, right, b_bytes);
+            if constexpr (C == 2) _tile_loadd(7, right + 16, b_bytes);
+        }
+        if constexpr (I == 0 || of.left != before.left) {
+            _tile_loadd(4, left, a_bytes);
+            if constexpr (R == 2) _tile_loadd(5, left + 16 * a_row, a_bytes);
+        }
         _tile_dpbf16ps(0, 4, 6);
-        if constexpr (C == 2) {
-            _tile_loadd(7, b + s * b_step + 16, b_bytes);
-            _tile_dpbf16ps(1, 4, 7);
-        }
-        if constexpr (R == 2) {
-            _tile_loadd(5, a + 16 * a_row + s, a_bytes);
-            _tile_dpbf16ps(2, 5, 6);
-        }
+        if constexpr (C == 2) _tile_dpbf16ps(1, 4, 7);
+        if constexpr (R == 2) _tile_dpbf16ps(2, 5, 6);
         if constexpr (R == 2 && C == 2) _tile_dpbf16ps(3, 5, 7);
-    }
+    };
+    for (std::size_t s = 0; s < steps; s += parts<P> * tile_side) [&]<std::size_t... I>(std::index_sequence<I...>) {
+            (product.template operator()<I>(s), ...);
+        }
+    (std::make_index_sequence<part_products<P>.size()>{});
     _tile_stored(0, c, c_bytes);
     if constexpr (C == 2) _tile_stored(1, c + 16, c_bytes);
     if constexpr (R == 2) _tile_stored(2, below, c_bytes);

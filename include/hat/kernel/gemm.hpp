@@ -28,7 +28,7 @@ struct Epilogue {
 
 /// What sums of products of In are held in: its own type, or float for pairs of bfloat16.
 template <class In>
-using Sum = std::conditional_t<std::same_as<In, simd::Bf16Pair>, float, In>;
+using Sum = std::conditional_t<std::derived_from<In, simd::Bf16Pair>, float, In>;
 
 /// Columns of the register block of a product, and of a panel: two vectors.
 template <class T>

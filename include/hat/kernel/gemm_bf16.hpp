@@ -12,23 +12,34 @@
 #include <hat/kernel/amx.hpp>
 #include <hat/kernel/gemm.hpp>
 #include <iterator>
+#include <string_view>
 
 namespace hat {
 
-/// What operands of products are rounded to. Sums are float. With both, results are the same to the bit for any number
-/// of threads and any blocking. With bf16 they also depend on the instruction that does the products: where it is that
-/// of tiles (AMX, simd::tiles_usable()), a sum is rounded after 32 products, elsewhere after each.
+/// What operands of products are rounded to. Sums are float. With each, results are the same to the bit for any number
+/// of threads and any blocking. With bf16 and bf16x3 they also depend on the instruction that does the products: where
+/// it is that of tiles (AMX, simd::tiles_usable()), a sum is rounded after 32 products, elsewhere after each.
 enum class Precision {
-    fp32,  ///< not rounded
-    bf16   ///< bfloat16: 8 bits of significand
+    fp32,   ///< not rounded
+    bf16,   ///< bfloat16: 8 bits of significand
+    bf16x3  ///< with tiles, three numbers in bfloat16 for each: the accuracy of fp32, faster; without, the same as fp32
 };
 
-/// Steps of a chain over k numbers when an element of the operands is In: pairs count once, and zeros follow up to
-/// whole tiles.
+/// The name of a precision, as configurations and files have it: that of its value.
+constexpr std::string_view name_of(Precision precision) {
+    return precision == Precision::fp32 ? "fp32" : precision == Precision::bf16 ? "bf16" : "bf16x3";
+}
+
+/// What operands rounded to bfloat16 are made of: pairs of numbers, or of parts of numbers.
+template <class P>
+concept Bf16Operand = std::derived_from<P, simd::Bf16Pair>;
+
+/// Steps of a chain over k numbers when an element of the operands is In: pairs count once, or once a part, and zeros
+/// follow up to whole tiles.
 template <class In>
 constexpr std::size_t chain_steps(std::size_t k) {
     constexpr std::size_t side = simd::tile_side;
-    return std::same_as<In, simd::Bf16Pair> ? (k + 2 * side - 1) / (2 * side) * side : k;
+    return Bf16Operand<In> ? (k + 2 * side - 1) / (2 * side) * side * simd::parts<In> : k;
 }
 
 namespace detail {
@@ -37,8 +48,10 @@ namespace detail {
 /// know only fp32.
 template <class T, class Body>
 decltype(auto) with_operand(Precision precision, Body&& body) {
-    if constexpr (std::same_as<T, float>)
+    if constexpr (std::same_as<T, float>) {
         if (precision == Precision::bf16) return body.template operator()<simd::Bf16Pair>();
+        if (precision == Precision::bf16x3 && simd::tiles_usable()) return body.template operator()<simd::Bf16Part>();
+    }
     return body.template operator()<T>();
 }
 
@@ -47,13 +60,11 @@ inline constexpr std::size_t tiled_rows = 2 * simd::tile_side;
 
 /// multiply_panels() by tiles, of a left operand with rows of whole tiles (chain_steps()) and zeros in the rows from m
 /// to a multiple of tile_side. `portable`: by the twin of the instruction, for tests.
-template <bool portable = false>
-void multiply_tiles(std::size_t m, const simd::Bf16Pair* a, std::size_t a_row, const Panels<simd::Bf16Pair>& b,
-                    std::size_t first_panel, std::size_t last_panel, float* c, std::size_t c_row,
-                    const Epilogue<float>& end) {
+template <bool portable = false, class P>
+void multiply_tiles(std::size_t m, const P* a, std::size_t a_row, const Panels<P>& b, std::size_t first_panel,
+                    std::size_t last_panel, float* c, std::size_t c_row, const Epilogue<float>& end) {
     constexpr std::size_t side = simd::tile_side, v = simd::width<float>, w = 2 * v;
-    const auto block = [&]<std::size_t R, std::size_t C>(const simd::Bf16Pair* left, const simd::Bf16Pair* right,
-                                                         float* to, std::size_t to_row) {
+    const auto block = [&]<std::size_t R, std::size_t C>(const P* left, const P* right, float* to, std::size_t to_row) {
         if constexpr (portable)
             simd::dot_tiles_portable<R, C>(b.k, left, a_row, right, b.step, to, to_row, end.accumulate);
         else
@@ -74,7 +85,7 @@ void multiply_tiles(std::size_t m, const simd::Bf16Pair* a, std::size_t a_row, c
                 std::fill(std::begin(sums), std::end(sums), 0.0F);  // what is no output is loaded, too
                 for (std::size_t r = 0; r < rows; ++r) std::copy_n(out + r * c_row, columns, sums + r * w);
             }
-            const simd::Bf16Pair *left = a + i * a_row, *right = b.at(p);
+            const P *left = a + i * a_row, *right = b.at(p);
             if (rows > side)
                 columns > v ? block.template operator()<2, 2>(left, right, to, to_row)
                             : block.template operator()<2, 1>(left, right, to, to_row);
@@ -101,41 +112,58 @@ constexpr std::size_t left_rows(std::size_t m) { return (m + simd::tile_side - 1
 constexpr std::size_t left_stride(std::size_t steps) { return (steps + 16) % 512 == 0 ? steps + 32 : steps + 16; }
 
 /// Rows that blocks of rows are cut into.
-inline std::size_t row_unit() { return simd::tiles_usable() ? simd::tile_side : many_rows; }
+template <class P>
+std::size_t row_unit() {
+    return simd::parts<P> > 1 || simd::tiles_usable() ? simd::tile_side : many_rows;
+}
+
+/// Steps of k that a block takes at once, in whole tiles.
+template <class P>
+inline constexpr std::size_t bf16_block = simd::parts<P> > 1 ? 768 : 512;
+
+/// The step of an operand in which part 0 of pair s stands.
+template <class P>
+constexpr std::size_t step_of(std::size_t s) {
+    return s / simd::tile_side * simd::tile_side * simd::parts<P> + s % simd::tile_side;
+}
 
 /// c (+)= a b for panels [first_panel, last_panel), one thread: `a` has left_rows(m) rows of b.k pairs,
 /// left_stride(b.k) apart. (A template so that only who calls it pays for compiling it.)
-template <std::same_as<simd::Bf16Pair> P>
+template <Bf16Operand P>
 void multiply_pairs(std::size_t m, const P* a, const Panels<P>& b, std::size_t first_panel, std::size_t last_panel,
                     View<float> c, const Epilogue<float>& end) {
+    const std::size_t stride = left_stride(b.k);
     if (simd::tiles_usable())
-        multiply_tiles(m, a, left_stride(b.k), b, first_panel, last_panel, c.data, c.stride, end);
+        multiply_tiles(m, a, stride, b, first_panel, last_panel, c.data, c.stride, end);
+    else if constexpr (simd::parts<P> > 1)
+        multiply_tiles<true>(m, a, stride, b, first_panel, last_panel, c.data, c.stride, end);
     else
-        multiply_panels<P>(m, a, left_stride(b.k), 1, b, first_panel, last_panel, c.data, c.stride, end);
+        multiply_panels<P>(m, a, stride, 1, b, first_panel, last_panel, c.data, c.stride, end);
 }
 
 }  // namespace detail
 
 /// pack_plain() of the rounded matrix, in pairs; `out` has room for as many as Panels::elements says
 /// for matrix.cols columns and chain_steps<P>(matrix.rows) rows.
-template <std::same_as<simd::Bf16Pair> P, ExecutorPolicy E>
+template <Bf16Operand P, ExecutorPolicy E>
 Panels<P> pack_plain(const E& executor, View<const float> matrix, P* out) {
-    constexpr std::size_t w = tile_columns<P>,
-                          some = simd::tile_side;  // steps at a time: their rows are read as streams
+    constexpr std::size_t w = tile_columns<P>, parts = simd::parts<P>;
+    constexpr std::size_t side = simd::tile_side;  // rows of so many steps are read as streams
     const std::size_t n = matrix.cols, k = matrix.rows, steps = chain_steps<P>(k), panels = (n + w - 1) / w;
     parallel_rows(executor, panels, k * w, [&](std::size_t first, std::size_t last) {
-        for (std::size_t i = 0; i < steps; i += some)
+        for (std::size_t i = 0; i < steps / parts; i += side)
             for (std::size_t p = first; p < last; ++p) {
                 const std::size_t columns = std::min(w, n - p * w);
-                for (std::size_t s = i; s < i + some; ++s) {
-                    P* const to = out + (p * steps + s) * w;
-                    std::size_t rounded = 0;
-                    if (2 * s < k) {
+                P* to = out + (p * steps + i * parts) * w;
+                for (std::size_t s = i; s < i + side; ++s, to += w) {
+                    const std::size_t rounded = 2 * s < k ? columns : 0;
+                    if (rounded) {
                         const float* const row = matrix.row(2 * s) + p * w;
-                        simd::round_pairs(row, 2 * s + 1 < k ? row + matrix.stride : nullptr, columns, to);
-                        rounded = columns;
+                        simd::round_pairs<parts>(row, 2 * s + 1 < k ? row + matrix.stride : nullptr, columns, to,
+                                                 side * w);
                     }
-                    std::fill(to + rounded, to + w, P{});
+                    for (std::size_t part = 0; part < parts; ++part)
+                        std::fill(to + part * side * w + rounded, to + part * side * w + w, P{});
                 }
             }
     });
@@ -143,50 +171,70 @@ Panels<P> pack_plain(const E& executor, View<const float> matrix, P* out) {
 }
 /// pack_transposed() of the rounded weights, in pairs; `out` has room for as many as Panels::elements
 /// says for weights.rows columns and chain_steps<P>(weights.cols) rows.
-template <std::same_as<simd::Bf16Pair> P, ExecutorPolicy E>
+template <Bf16Operand P, ExecutorPolicy E>
 Panels<P> pack_transposed(const E& executor, View<const float> weights, P* out) {
-    constexpr std::size_t w = tile_columns<P>, v = simd::width<P>;
+    constexpr std::size_t w = tile_columns<P>, v = simd::width<P>, side = simd::tile_side, parts = simd::parts<P>;
+    static_assert(side % v == 0);
     const std::size_t n = weights.rows, k = weights.cols, steps = chain_steps<P>(k), panels = (n + w - 1) / w;
     parallel_rows(executor, panels, k * w, [&](std::size_t first, std::size_t last) {
         for (std::size_t p = first; p < last; ++p)
             for (std::size_t j = p * w; j < (p + 1) * w; j += v)
-                for (std::size_t s = 0; s < steps; s += v) {
+                for (std::size_t s = 0; s < steps / parts; s += v) {
                     const std::size_t rows = j < n ? std::min(v, n - j) : 0, rest = 2 * s < k ? k - 2 * s : 0;
-                    simd::round_rows_across(rows && rest ? weights.row(j) + 2 * s : weights.data, weights.stride, rows,
-                                            std::min(2 * v, rest), out + (p * steps + s) * w + j % w, w);
+                    const float* const from = rows && rest ? weights.row(j) + 2 * s : weights.data;
+                    simd::round_rows_across<parts>(from, weights.stride, rows, std::min(2 * v, rest),
+                                                   out + (p * steps + detail::step_of<P>(s)) * w + j % w, w, side * w);
                 }
     });
     return {out, n, steps};
 }
 
 /// multiply() of the rounded a and b, b packed before.
-template <std::same_as<simd::Bf16Pair> P, ExecutorPolicy E, ViewOf<float> A, ViewOf<float> C>
+template <Bf16Operand P, ExecutorPolicy E, ViewOf<float> A, ViewOf<float> C>
 void multiply(const E& executor, const A& a, const Panels<P>& b, const C& c, const Epilogue<float>& end = {}) {
+    constexpr std::size_t side = simd::tile_side, parts = simd::parts<P>;
     const std::size_t m = a.rows, k = a.cols, panels = (b.n + tile_columns<P> - 1) / tile_columns<P>;
     if (m == 0 || b.n == 0) return;
-    const std::size_t stride = detail::left_stride(b.k);
     const auto piece = [&](std::size_t r, std::size_t rows, std::size_t p, std::size_t q) {
-        P* const left = detail::thread_scratch<P>(2, detail::left_rows(rows) * stride);
-        for (std::size_t i = 0; i < detail::left_rows(rows); ++i) {
-            const std::size_t numbers = i < rows ? k : 0;
-            if (numbers) simd::round_pairs(a.row(r + i), k, left + i * stride);
-            std::fill(left + i * stride + (numbers + 1) / 2, left + i * stride + b.k, P{});
-        }
-        detail::multiply_pairs(rows, left, b, p, q, {c.row(r), rows, c.cols, c.stride}, end);
+        std::size_t s0 = 0;
+        do {
+            Panels<P> right = b;
+            right.data += s0 * b.step;
+            right.k = std::min(detail::bf16_block<P>, b.k - s0);
+            const std::size_t stride = detail::left_stride(right.k);
+            P* const left = detail::thread_scratch<P>(2, detail::left_rows(rows) * stride);
+            for (std::size_t i = 0; i < detail::left_rows(rows); ++i)
+                for (std::size_t s = 0; s < right.k; s += side * parts) {
+                    const std::size_t first = (s0 + s) / parts * 2;
+                    const std::size_t numbers = i < rows && first < k ? std::min(2 * side, k - first) : 0;
+                    if (i + 2 < rows) {  // the row after the next may come from memory
+                        __builtin_prefetch(a.row(r + i + 2) + first);
+                        __builtin_prefetch(a.row(r + i + 2) + first + side);
+                    }
+                    P* const to = left + i * stride + s;
+                    if (numbers) simd::round_pairs<parts>(a.row(r + i) + first, numbers, to, side);
+                    for (std::size_t part = 1; part <= parts; ++part)
+                        std::fill(to + (part - 1) * side + (numbers + 1) / 2, to + part * side, P{});
+                }
+            Epilogue<float> now = s0 + right.k == b.k ? end : Epilogue<float>{};
+            now.accumulate = s0 > 0 || end.accumulate;
+            detail::multiply_pairs(rows, left, right, p, q, {c.row(r), rows, c.cols, c.stride}, now);
+            s0 += right.k;
+        } while (s0 < b.k);
     };
-    detail::for_each_piece<P>(executor, m, b.k, panels, piece, detail::row_unit());
+    detail::for_each_piece<P>(executor, m, b.k, panels, piece, detail::row_unit<P>());
 }
 
 /// multiply_transposed() of the rounded a and b: c[M x N] += a^T b.
-template <std::same_as<simd::Bf16Pair> P, ExecutorPolicy E>
+template <Bf16Operand P, ExecutorPolicy E>
 void multiply_transposed(const E& executor, View<const float> a, View<const float> b, View<float> c) {
-    constexpr std::size_t v = simd::width<P>;
-    static_assert(simd::tile_side % v == 0);
+    constexpr std::size_t v = simd::width<P>, side = simd::tile_side, parts = simd::parts<P>;
+    static_assert(side % v == 0);
     const std::size_t m = a.cols, k = a.rows, panels = (b.cols + tile_columns<P> - 1) / tile_columns<P>;
     if (m == 0 || b.cols == 0) return;
-    const std::size_t row_block = detail::block_rows(m, detail::row_unit());
+    const std::size_t row_block = detail::block_rows(m, detail::row_unit<P>());
     const std::size_t row_blocks = (m + row_block - 1) / row_block;
-    const std::size_t block = 2 * detail::k_block;
+    const std::size_t block = 2 * detail::bf16_block<P> / parts;
     P* packed = detail::thread_scratch<P>(0, Panels<P>::elements(b.cols, chain_steps<P>(std::min(k, block))));
     for (std::size_t k0 = 0; k0 < k; k0 += block) {
         const View<const float> left = a.rows_at(k0, std::min(block, k - k0));
@@ -195,12 +243,13 @@ void multiply_transposed(const E& executor, View<const float> a, View<const floa
             const std::size_t r = i * row_block, rows = std::min(row_block, m - r);
             const std::size_t stride = detail::left_stride(right.k);
             P* const pairs = detail::thread_scratch<P>(2, detail::left_rows(rows) * stride);
-            for (std::size_t s = 0; s < right.k; s += v)
+            for (std::size_t s = 0; s < right.k / parts; s += v)
                 for (std::size_t j = 0; j < detail::left_rows(rows); j += v) {
                     const std::size_t columns = j < rows ? std::min(v, rows - j) : 0;
                     const std::size_t rest = 2 * s < left.rows ? left.rows - 2 * s : 0;
-                    simd::round_columns_along(columns && rest ? left.row(2 * s) + r + j : left.data, left.stride,
-                                              std::min(2 * v, rest), columns, pairs + j * stride + s, stride);
+                    const float* const from = columns && rest ? left.row(2 * s) + r + j : left.data;
+                    simd::round_columns_along<parts>(from, left.stride, std::min(2 * v, rest), columns,
+                                                     pairs + j * stride + detail::step_of<P>(s), stride, side);
                 }
             detail::multiply_pairs(rows, pairs, right, 0, panels, {c.row(r), rows, c.cols, c.stride},
                                    {.accumulate = true});

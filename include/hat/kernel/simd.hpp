@@ -748,9 +748,15 @@ inline Vec<float> store_rounded(std::int8_t* p, const Vec<float>& a, const Vec<f
 struct Bf16Pair {
     std::uint32_t bits;  ///< both numbers
 };
+/// A pair of one of the three parts of two floats, see take_bf16(). In an operand of a product, 16 pairs (of rows, or
+/// along a row) of part 0 are followed by those of part 1 and 2, then by the next 16 of part 0.
+struct Bf16Part : Bf16Pair {};
 /// Pairs in a register: one for each sum.
 template <>
 inline constexpr std::size_t width<Bf16Pair> = width<float>;
+/// See width<Bf16Pair>.
+template <>
+inline constexpr std::size_t width<Bf16Part> = width<float>;
 
 /// A register of width<Bf16Pair> pairs: operands of fma().
 #if defined(HAT_BF16_512)
@@ -775,118 +781,161 @@ constexpr float first_of(Bf16Pair p) { return std::bit_cast<float>(p.bits & 0xff
 /// See first_of().
 constexpr float second_of(Bf16Pair p) { return std::bit_cast<float>(p.bits << 16U); }
 
-/// The portable twin of round_pairs(row).
-inline void round_pairs_portable(const float* row, std::size_t k, Bf16Pair* out) {
-    for (std::size_t i = 0; i < k; i += 2)
-        out[i / 2] = {round_to_bf16(row[i]) << 16U | (i + 1 < k ? round_to_bf16(row[i + 1]) : 0U)};
-}
-/// Rounds the k neighbours of a row to (k + 1) / 2 pairs; a missing last number is zero.
-inline void round_pairs(const float* row, std::size_t k, Bf16Pair* out) {
-    std::size_t i = 0;
-#if defined(HAT_BF16_512)
-    for (; i + 32 <= k; i += 32) {
-        const auto both =
-            reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(_mm512_loadu_ps(row + i + 16), _mm512_loadu_ps(row + i)));
-        _mm512_storeu_si512(out + i / 2, _mm512_rol_epi32(both, 16));
-    }
-#endif
-    round_pairs_portable(row + i, k - i, out + i / 2);
-}
-/// The portable twin of round_pairs(first, second).
-inline void round_pairs_portable(const float* first, const float* second, std::size_t n, Bf16Pair* out) {
-    for (std::size_t i = 0; i < n; ++i)
-        out[i] = {round_to_bf16(first[i]) << 16U | (second ? round_to_bf16(second[i]) : 0U)};
+// The functions below round numbers to pairs. With `Parts` = 3 they do so three times: the numbers, what is left of
+// them, and what is left then; part p goes to out + p * part_step. The sum of the parts is the number, as 3 x 8 bits
+// are the 24 of a float, unless a part is smaller than the smallest normal number; what is beyond the largest number in
+// bfloat16 has parts that are no numbers.
+
+/// x rounded to bfloat16; x becomes what is left of it.
+constexpr std::uint32_t take_bf16(float& x) {
+    const std::uint32_t rounded = round_to_bf16(x);
+    x -= std::bit_cast<float>(rounded << 16U);
+    return rounded;
 }
 #if defined(HAT_BF16_512)
+/// 32 numbers rounded to bfloat16, those of `lower` first; they become what is left of them.
+inline __m512i take_bf16(Vec<float>& lower, Vec<float>& upper) {
+    const auto rounded = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(upper, lower));
+    const auto back = [](__m256i half) {
+        return Vec<float>(_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16)));
+    };
+    lower = lower - back(_mm512_castsi512_si256(rounded));
+    upper = upper - back(_mm512_extracti64x4_epi64(rounded, 1));
+    return rounded;
+}
 /// The permutation that makes pairs of the 16-bit numbers of the lower (second in a pair) and the upper half.
 inline __m512i interleaved_halves() {
     const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     return _mm512_or_si512(lane, _mm512_slli_epi32(_mm512_add_epi32(lane, _mm512_set1_epi32(16)), 16));
 }
 #endif
+
+/// The portable twin of round_pairs(row).
+template <std::size_t Parts = 1>
+void round_pairs_portable(const float* row, std::size_t k, Bf16Pair* out, std::size_t part_step = 0) {
+    for (std::size_t i = 0; i < k; i += 2) {
+        float first = row[i], second = i + 1 < k ? row[i + 1] : 0.0F;
+        for (std::size_t p = 0; p < Parts; ++p)
+            out[p * part_step + i / 2] = {take_bf16(first) << 16U | take_bf16(second)};
+    }
+}
+/// Rounds the k neighbours of a row to (k + 1) / 2 pairs; a missing last number is zero.
+template <std::size_t Parts = 1>
+void round_pairs(const float* row, std::size_t k, Bf16Pair* out, std::size_t part_step = 0) {
+    std::size_t i = 0;
+#if defined(HAT_BF16_512)
+    for (; i + 32 <= k; i += 32) {
+        Vec<float> lower = load(row + i), upper = load(row + i + 16);
+#pragma GCC unroll 4
+        for (std::size_t p = 0; p < Parts; ++p)
+            _mm512_storeu_si512(out + p * part_step + i / 2, _mm512_rol_epi32(take_bf16(lower, upper), 16));
+    }
+#endif
+    round_pairs_portable<Parts>(row + i, k - i, out + i / 2, part_step);
+}
+/// The portable twin of round_pairs(first, second).
+template <std::size_t Parts = 1>
+void round_pairs_portable(const float* first, const float* second, std::size_t n, Bf16Pair* out,
+                          std::size_t part_step = 0) {
+    for (std::size_t i = 0; i < n; ++i) {
+        float upper = first[i], lower = second ? second[i] : 0.0F;
+        for (std::size_t p = 0; p < Parts; ++p) out[p * part_step + i] = {take_bf16(upper) << 16U | take_bf16(lower)};
+    }
+}
 /// Rounds two rows of n numbers to n pairs; a missing second row (null) is zeros.
-inline void round_pairs(const float* first, const float* second, std::size_t n, Bf16Pair* out) {
+template <std::size_t Parts = 1>
+void round_pairs(const float* first, const float* second, std::size_t n, Bf16Pair* out, std::size_t part_step = 0) {
     std::size_t i = 0;
 #if defined(HAT_BF16_512)
     const __m512i halves = interleaved_halves();
     for (; i + 16 <= n; i += 16) {
-        const __m512 lower = second ? _mm512_loadu_ps(second + i) : _mm512_setzero_ps();
-        const auto both = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(_mm512_loadu_ps(first + i), lower));
-        _mm512_storeu_si512(out + i, _mm512_permutexvar_epi16(halves, both));
+        Vec<float> lower = second ? load(second + i) : zero<float>(), upper = load(first + i);
+#pragma GCC unroll 4
+        for (std::size_t p = 0; p < Parts; ++p)
+            _mm512_storeu_si512(out + p * part_step + i, _mm512_permutexvar_epi16(halves, take_bf16(lower, upper)));
     }
 #endif
-    round_pairs_portable(first + i, second ? second + i : nullptr, n - i, out + i);
+    round_pairs_portable<Parts>(first + i, second ? second + i : nullptr, n - i, out + i, part_step);
 }
 
 /// The portable twin of round_rows_across.
-inline void round_rows_across_portable(const float* in, std::size_t stride, std::size_t rows, std::size_t k,
-                                       Bf16Pair* out, std::size_t out_stride) {
+template <std::size_t Parts = 1>
+void round_rows_across_portable(const float* in, std::size_t stride, std::size_t rows, std::size_t k, Bf16Pair* out,
+                                std::size_t out_stride, std::size_t part_step = 0) {
     for (std::size_t r = 0; r < width<float>; ++r)
         for (std::size_t s = 0; s < width<float>; ++s) {
-            Bf16Pair pair{};
-            if (r < rows && 2 * s < k) round_pairs_portable(in + r * stride + 2 * s, 2 * s + 1 < k ? 2 : 1, &pair);
-            out[s * out_stride + r] = pair;
+            Bf16Pair pair[Parts] = {};
+            if (r < rows && 2 * s < k)
+                round_pairs_portable<Parts>(in + r * stride + 2 * s, 2 * s + 1 < k ? 2 : 1, pair, 1);
+            for (std::size_t p = 0; p < Parts; ++p) out[p * part_step + s * out_stride + r] = pair[p];
         }
 }
 /// Rounds `rows` <= w rows of k <= 2 w neighbours (w = width<float>) and transposes their pairs: pair s of row r
 /// becomes out[s * out_stride + r]. Writes w x w pairs, zeros where there is nothing; reads nothing outside the block.
-inline void round_rows_across(const float* in, std::size_t stride, std::size_t rows, std::size_t k, Bf16Pair* out,
-                              std::size_t out_stride) {
+template <std::size_t Parts = 1>
+void round_rows_across(const float* in, std::size_t stride, std::size_t rows, std::size_t k, Bf16Pair* out,
+                       std::size_t out_stride, std::size_t part_step = 0) {
 #if defined(HAT_BF16_512)
-    const auto part = [&](const float* p, std::size_t n) {
-        return n >= 16 ? load(p) : n ? load_partial(p, n) : zero<float>();
+    const auto numbers = [&](std::size_t r, std::size_t first) {
+        if (r >= rows || first >= k) return zero<float>();
+        const float* const from = in + r * stride + first;
+        return k - first >= 16 ? load(from) : load_partial(from, k - first);
     };
-    Vec<float> v[16];
+    Vec<float> lower[16], upper[16], v[16];
+    for (std::size_t p = 0; p < Parts; ++p) {
 #pragma GCC unroll 16
-    for (std::size_t r = 0; r < 16; ++r) {
-        v[r] = zero<float>();
-        if (r >= rows) continue;
-        const float* const row = in + r * stride;
-        const auto both = reinterpret_cast<__m512i>(
-            _mm512_cvtne2ps_pbh(k > 16 ? part(row + 16, k - 16) : zero<float>(), part(row, k)));
-        v[r] = _mm512_castsi512_ps(_mm512_rol_epi32(both, 16));
+        for (std::size_t r = 0; r < 16; ++r) {
+            if (p == 0) lower[r] = numbers(r, 0), upper[r] = numbers(r, 16);
+            v[r] = Vec<float>(_mm512_castsi512_ps(_mm512_rol_epi32(take_bf16(lower[r], upper[r]), 16)));
+        }
+        transpose_registers<float>(v);
+#pragma GCC unroll 16
+        for (std::size_t s = 0; s < 16; ++s)
+            _mm512_storeu_si512(out + p * part_step + s * out_stride, _mm512_castps_si512(v[s]));
     }
-    transpose_registers<float>(v);
-#pragma GCC unroll 16
-    for (std::size_t s = 0; s < 16; ++s) _mm512_storeu_si512(out + s * out_stride, _mm512_castps_si512(v[s]));
 #else
-    round_rows_across_portable(in, stride, rows, k, out, out_stride);
+    round_rows_across_portable<Parts>(in, stride, rows, k, out, out_stride, part_step);
 #endif
 }
 /// The portable twin of round_columns_along.
-inline void round_columns_along_portable(const float* in, std::size_t stride, std::size_t k, std::size_t columns,
-                                         Bf16Pair* out, std::size_t out_stride) {
+template <std::size_t Parts = 1>
+void round_columns_along_portable(const float* in, std::size_t stride, std::size_t k, std::size_t columns,
+                                  Bf16Pair* out, std::size_t out_stride, std::size_t part_step = 0) {
     for (std::size_t s = 0; s < width<float>; ++s)
         for (std::size_t c = 0; c < width<float>; ++c) {
-            Bf16Pair pair{};
+            Bf16Pair pair[Parts] = {};
             if (c < columns && 2 * s < k) {
                 const float* const first = in + 2 * s * stride + c;
-                round_pairs_portable(first, 2 * s + 1 < k ? first + stride : nullptr, 1, &pair);
+                round_pairs_portable<Parts>(first, 2 * s + 1 < k ? first + stride : nullptr, 1, pair, 1);
             }
-            out[c * out_stride + s] = pair;
+            for (std::size_t p = 0; p < Parts; ++p) out[p * part_step + c * out_stride + s] = pair[p];
         }
 }
 /// Rounds k <= 2 w rows of `columns` <= w numbers (w = width<float>) to pairs of neighbours in a column, and transposes
 /// them: pair s of column c becomes out[c * out_stride + s]. Writes w x w pairs, zeros where there is nothing; reads
 /// nothing outside the block.
-inline void round_columns_along(const float* in, std::size_t stride, std::size_t k, std::size_t columns, Bf16Pair* out,
-                                std::size_t out_stride) {
+template <std::size_t Parts = 1>
+void round_columns_along(const float* in, std::size_t stride, std::size_t k, std::size_t columns, Bf16Pair* out,
+                         std::size_t out_stride, std::size_t part_step = 0) {
 #if defined(HAT_BF16_512)
     const auto row = [&](std::size_t i) {
         return i >= k ? zero<float>() : columns == 16 ? load(in + i * stride) : load_partial(in + i * stride, columns);
     };
     const __m512i halves = interleaved_halves();
-    Vec<float> v[16];
+    Vec<float> upper[16], lower[16], v[16];
+    for (std::size_t p = 0; p < Parts; ++p) {
 #pragma GCC unroll 16
-    for (std::size_t s = 0; s < 16; ++s) {
-        const auto both = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(row(2 * s), row(2 * s + 1)));
-        v[s] = _mm512_castsi512_ps(_mm512_permutexvar_epi16(halves, both));
+        for (std::size_t s = 0; s < 16; ++s) {
+            if (p == 0) upper[s] = row(2 * s), lower[s] = row(2 * s + 1);
+            v[s] = Vec<float>(_mm512_castsi512_ps(_mm512_permutexvar_epi16(halves, take_bf16(lower[s], upper[s]))));
+        }
+        transpose_registers<float>(v);
+#pragma GCC unroll 16
+        for (std::size_t c = 0; c < 16; ++c)
+            _mm512_storeu_si512(out + p * part_step + c * out_stride, _mm512_castps_si512(v[c]));
     }
-    transpose_registers<float>(v);
-#pragma GCC unroll 16
-    for (std::size_t c = 0; c < 16; ++c) _mm512_storeu_si512(out + c * out_stride, _mm512_castps_si512(v[c]));
 #else
-    round_columns_along_portable(in, stride, k, columns, out, out_stride);
+    round_columns_along_portable<Parts>(in, stride, k, columns, out, out_stride, part_step);
 #endif
 }
 

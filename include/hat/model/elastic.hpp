@@ -28,8 +28,8 @@ struct LossOptions {
     double attention_dropout = 0;   ///< of attention maps
     double activation_dropout = 0;  ///< inside feed-forward blocks
     std::uint64_t seed = 0;         ///< of this batch's dropout masks
-    /// What operands of the products of linear layers and of the output layer are rounded to; all else is float. bf16
-    /// needs a model of floats.
+    /// What operands of the products of linear layers and of the output layer are rounded to; all else is float. Others
+    /// than fp32 need a model of floats.
     Precision precision = Precision::fp32;
 };
 
@@ -359,8 +359,9 @@ private:
     }
 
     static void check_precision(Precision precision) {
-        if (!std::same_as<T, float> && precision == Precision::bf16)
-            throw invalid_value("hat::ElasticTransformer: precision is bf16, which needs a model of floats");
+        if (!std::same_as<T, float> && precision != Precision::fp32)
+            throw invalid_value("hat::ElasticTransformer: precision is " + std::string(name_of(precision)) +
+                                ", which needs a model of floats");
     }
 
     void check(const Batch& batch, const LossOptions& options) const {

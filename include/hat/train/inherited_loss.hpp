@@ -22,7 +22,8 @@ namespace hat {
 struct InheritedLossOptions {
     double label_smoothing = 0.1;  ///< share of the target's probability spread over the vocabulary
     /// What operands of products are rounded to. bf16 is faster with AMX, and with AVX512-BF16 on AMD Zen 4
-    /// (docs/performance.md), in exchange for losses that differ in the fourth digit.
+    /// (docs/performance.md), in exchange for losses that differ in the fourth digit; bf16x3 is faster with AMX, and
+    /// they differ as other orders of summation do.
     Precision precision = Precision::fp32;
     /// Bytes that may be kept of encoders' outputs, for other networks with the same encoder. The numbers are the same,
     /// as long as the weights do not change: 0 for weights that are still trained.

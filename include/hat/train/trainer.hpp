@@ -108,7 +108,8 @@ struct TrainerOptions {
     double attention_dropout = 0;                     ///< of attention weights
     double activation_dropout = 0;                    ///< inside the FFN
     /// What operands of linear layers' products are rounded to while training: bf16 is faster with AMX, and with
-    /// AVX512-BF16 on AMD Zen 4 (docs/performance.md). Weights, sums and all else are float; so is validation.
+    /// AVX512-BF16 on AMD Zen 4, bf16x3 with AMX (docs/performance.md). Weights, sums and all else are float; so is
+    /// validation.
     Precision precision = Precision::fp32;
     std::size_t update_freq = 1;    ///< batches per update; they share one network, their gradients are summed
     std::uint64_t seed = 1;         ///< of dropout
@@ -278,7 +279,7 @@ public:
                           {"activation_dropout", options_.activation_dropout},
                           {"update_freq", options_.update_freq},
                           {"seed", options_.seed},
-                          {"precision", options_.precision == Precision::bf16 ? "bf16" : "fp32"}};
+                          {"precision", name_of(options_.precision)}};
         return json;
     }
 
