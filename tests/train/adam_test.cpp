@@ -1,5 +1,6 @@
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <hat/train/adam.hpp>
@@ -107,6 +108,22 @@ TEST_CASE("one thread and three give the same bits, on tensors of several blocks
     }
     CHECK(same_bits<float>(a.values(), b.values()));
     CHECK(same_bits<float>(one.second.values(), three.second.values()));
+}
+
+TEST_CASE("only the gradients of active tensors are cleared, by any number of threads") {
+    const auto layout = std::make_shared<const hat::WeightLayout>(hat_test::tiny_config());
+    const auto active = layout->active(hat_test::tiny_sub_arch());
+    const auto before = random_weights<float>(3, layout);
+    for (const std::size_t threads : {1, 3}) {
+        auto gradient = before;
+        hat::Adam<float>(layout, {}, hat::ThreadPool(threads)).clear(gradient, active);
+        for (std::size_t t = 0; t < active.size(); ++t) {
+            const auto values = gradient.tensor(static_cast<int>(t));
+            const auto old = before.tensor(static_cast<int>(t));
+            for (std::size_t i = 0; i < values.size(); ++i) REQUIRE(values[i] == (active[t] ? 0 : old[i]));
+        }
+    }
+    CHECK(std::count(active.begin(), active.end(), false) > 0);
 }
 
 TEST_CASE("a NaN or infinity is reported with its tensor and changes nothing") {

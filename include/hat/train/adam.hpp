@@ -64,6 +64,14 @@ public:
     /// How it updates.
     const AdamOptions& options() const { return options_; }
 
+    /// Sets the gradients of the active tensors to zero: nothing else is ever read.
+    void clear(Weights<T>& gradient, const std::vector<bool>& active) const {
+        pool_(blocks_.size(), [&](std::size_t b) {
+            const Block& at = blocks_[b];
+            if (active[at.tensor]) std::fill_n(values(gradient, at), at.size, T(0));
+        });
+    }
+
     /// The norm of scale * gradient over the active tensors; sums in double, in one order. Throws not_finite with the
     /// name of the first tensor that has a NaN or infinity.
     double gradient_norm(const Weights<T>& gradient, const std::vector<bool>& active, double scale) const {

@@ -329,7 +329,7 @@ private:
         progress.arch = task_.arch(state_.update);
         progress.max_updates = options_.max_updates;
         const auto active = weights_.layout().active(progress.arch);
-        std::fill(gradient_.values().begin(), gradient_.values().end(), 0.0F);
+        adam_.clear(gradient_, active);
         const std::uint64_t seed = derive_seed(options_.seed, state_.update);
         double loss = 0, nll = 0;
         tokens_ = 0;
