@@ -139,74 +139,67 @@ void register_accuracy() {
 
 // -- inference: weights packed once -----------------------------------------------------------------------------------
 
-/// As many copies of the weights as fill `bytes`; each iteration takes the next.
-std::size_t copies(Shape s, std::size_t bytes) { return std::max<std::size_t>(1, bytes / (s.n * s.k * sizeof(float))); }
+/// How many matrices of so many bytes the pool holds, of which each iteration takes the next; hot: one.
+std::size_t copies(bool cold, std::size_t bytes) { return cold ? bench::pool_bytes / bytes : 1; }
 
-void weights_read(benchmark::State& state, Shape s) {
-    bench::rate(state, "GB/s", static_cast<double>(s.n * s.k * sizeof(float)));
-}
-
-void packed_hat(benchmark::State& state, Shape s, std::size_t bytes) {
-    auto x = bench::random_buffer(s.m * s.k), w = bench::random_buffer(s.n * s.k);
-    hat::AlignedBuffer<float> y(s.m * s.n);
-    const std::size_t count = copies(s, bytes), size = hat::Panels<float>::elements(s.n, s.k);
-    hat::AlignedBuffer<float> all(count * size);
-    std::vector<hat::Panels<float>> panels;
-    for (std::size_t i = 0; i < count; ++i)
-        panels.push_back(hat::pack_transposed<float>(hat::Serial{}, matrix(w, s.n, s.k), all.data() + i * size));
+/// Times product(i) with each i of `count` in turn.
+template <class Product>
+void in_turns(benchmark::State& state, Shape s, std::size_t count, Product product) {
     std::size_t next = 0;
     for (auto _ : state) {
-        hat::multiply<float>(hat::Serial{}, matrix(x, s.m, s.k), panels[next], matrix(y, s.m, s.n));
+        product(next);
         next = next + 1 == count ? 0 : next + 1;
         benchmark::ClobberMemory();
     }
-    weights_read(state, s);
+    bench::rate(state, "GB/s", static_cast<double>(s.n * s.k * sizeof(float)));
 }
 
-void packed_onednn(benchmark::State& state, Shape s, std::size_t bytes) {
+void packed_hat(benchmark::State& state, Shape s, bool cold) {
+    const float* const pool = bench::pool();
+    auto x = bench::random_buffer(s.m * s.k);
+    hat::AlignedBuffer<float> y(s.m * s.n);
+    const std::size_t size = hat::Panels<float>::elements(s.n, s.k);
+    in_turns(state, s, copies(cold, size * sizeof(float)), [&](std::size_t i) {
+        hat::multiply<float>(hat::Serial{}, matrix(x, s.m, s.k), hat::Panels<float>{pool + i * size, s.n, s.k},
+                             matrix(y, s.m, s.n));
+    });
+}
+
+void packed_onednn(benchmark::State& state, Shape s, bool cold) {
     using tag = dnnl::memory::format_tag;
-    auto x = bench::random_buffer(s.m * s.k), w = bench::random_buffer(s.n * s.k);
+    auto x = bench::random_buffer(s.m * s.k);
     hat::AlignedBuffer<float> y(s.m * s.n);
     const dnnl::engine engine(dnnl::engine::kind::cpu, 0);
     dnnl::stream stream(engine);
     const auto f32 = dnnl::memory::data_type::f32;
     const dnnl::memory::desc xd({dim(s.m), dim(s.k)}, f32, tag::ab), yd({dim(s.m), dim(s.n)}, f32, tag::ab),
-        wd({dim(s.k), dim(s.n)}, f32, tag::ba), any({dim(s.k), dim(s.n)}, f32, tag::any);
+        any({dim(s.k), dim(s.n)}, f32, tag::any);
     const dnnl::matmul::primitive_desc plan(dnnl::matmul::desc(xd, any, yd), engine);
     const dnnl::matmul product(plan);
-    dnnl::memory xm(xd, engine, x.data()), ym(yd, engine, y.data()), wm(wd, engine, w.data());
-    std::vector<dnnl::memory> packed;
-    for (std::size_t i = 0; i < copies(s, bytes); ++i) {
-        packed.emplace_back(plan.weights_desc(), engine);
-        dnnl::reorder(wm, packed.back()).execute(stream, wm, packed.back());
-    }
-    stream.wait();
-    std::size_t next = 0;
-    for (auto _ : state) {
-        product.execute(stream, {{DNNL_ARG_SRC, xm}, {DNNL_ARG_WEIGHTS, packed[next]}, {DNNL_ARG_DST, ym}});
+    dnnl::memory xm(xd, engine, x.data()), ym(yd, engine, y.data());
+    // in the layout it chose; what the numbers are does not matter
+    const std::size_t size = (plan.weights_desc().get_size() + 63) / 64 * 64;
+    std::vector<dnnl::memory> weights;
+    for (std::size_t i = 0; i < copies(cold, size); ++i)
+        weights.emplace_back(plan.weights_desc(), engine, const_cast<float*>(bench::pool()) + i * size / sizeof(float));
+    in_turns(state, s, weights.size(), [&](std::size_t i) {
+        product.execute(stream, {{DNNL_ARG_SRC, xm}, {DNNL_ARG_WEIGHTS, weights[i]}, {DNNL_ARG_DST, ym}});
         stream.wait();
-        next = next + 1 == packed.size() ? 0 : next + 1;
-        benchmark::ClobberMemory();
-    }
-    weights_read(state, s);
+    });
 }
 
-void plain_openblas(benchmark::State& state, Shape s, std::size_t bytes) {
-    const std::size_t count = copies(s, bytes);
-    auto x = bench::random_buffer(s.m * s.k), w = bench::random_buffer(count * s.n * s.k);
+void plain_openblas(benchmark::State& state, Shape s, bool cold) {
+    const float* const pool = bench::pool();
+    auto x = bench::random_buffer(s.m * s.k);
     hat::AlignedBuffer<float> y(s.m * s.n);
     const int m = as_int(s.m), n = as_int(s.n), k = as_int(s.k);
-    std::size_t next = 0;
-    for (auto _ : state) {
-        const float* at = w.data() + next * s.n * s.k;
+    in_turns(state, s, copies(cold, s.n * s.k * sizeof(float)), [&](std::size_t i) {
+        const float* at = pool + i * s.n * s.k;
         if (m == 1)
             cblas_sgemv(CblasRowMajor, CblasNoTrans, n, k, 1, at, k, x.data(), 1, 0, y.data(), 1);
         else
             cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasTrans, m, n, k, 1, x.data(), k, at, k, 0, y.data(), n);
-        next = next + 1 == count ? 0 : next + 1;
-        benchmark::ClobberMemory();
-    }
-    weights_read(state, s);
+    });
 }
 
 void register_packed() {
@@ -214,15 +207,15 @@ void register_packed() {
                                                        {1024, 512}, {512, 1024}, {640, 640}};
     const std::pair<std::size_t, std::size_t> cold[] = {{512, 512},  {1024, 512}, {512, 1024}, {2048, 512},
                                                         {512, 2048}, {640, 640},  {32768, 512}};
-    const auto both = [](const std::string& group, Shape s, std::size_t bytes) {
-        const std::string at = group + "/NT/" + s.text() + "/";
-        add(at + "hat", s, [bytes](auto& state, Shape z) { packed_hat(state, z, bytes); });
-        add(at + "onednn", s, [bytes](auto& state, Shape z) { packed_onednn(state, z, bytes); });
-        add(at + "openblas", s, [bytes](auto& state, Shape z) { plain_openblas(state, z, bytes); });
+    const auto all = [](const char* group, Shape s, bool is_cold) {
+        const std::string at = std::string(group) + "/NT/" + s.text() + "/";
+        add(at + "hat", s, [is_cold](auto& state, Shape z) { packed_hat(state, z, is_cold); });
+        add(at + "onednn", s, [is_cold](auto& state, Shape z) { packed_onednn(state, z, is_cold); });
+        add(at + "openblas", s, [is_cold](auto& state, Shape z) { plain_openblas(state, z, is_cold); });
     };
     for (std::size_t m : {1, 5, 30}) {
-        for (auto [n, k] : hot) both("hot", {m, n, k}, 0);
-        for (auto [n, k] : cold) both("cold", {m, n, k}, std::size_t{256} << 20);
+        for (auto [n, k] : hot) all("hot", {m, n, k}, false);
+        for (auto [n, k] : cold) all("cold", {m, n, k}, true);
     }
 }
 
@@ -346,7 +339,7 @@ void register_attention() {
 }  // namespace
 
 int main(int argc, char** argv) {
-    bench::register_limits({64, 512, 2048, 262144});
+    bench::register_limits({256, 512, 1024, 1600, 2048, 262144});  // of hot weights, of all cold ones
     register_training();
     register_accuracy();
     register_packed();

@@ -73,33 +73,45 @@ inline double fma_chains() {
     return 2.0 * chains * hat::simd::width<float> * steps;
 }
 
-/// Reads all of it as `streams` (1, 2, 4 or 8) streams side by side; how many bytes that were.
-template <std::size_t streams>
-double read_all(const hat::AlignedBuffer<float>& data) {
+/// 256 MiB of uniform numbers of [-1, 1), made once: weights for products to take in turns, and what probes read.
+inline constexpr std::size_t pool_bytes = std::size_t{256} << 20;
+inline const float* pool() {
+    static const auto all = random_buffer(pool_bytes / sizeof(float));
+    return all.data();
+}
+
+/// Reads n numbers as `streams` (1, 2 or 4) streams side by side, prefetching `ahead` numbers further on (0: not at
+/// all, which is faster from the caches and slower from memory).
+template <std::size_t streams, std::size_t ahead>
+void read_all(const float* data, std::size_t n) {
     using V = hat::simd::Vec<float>;
     constexpr std::size_t W = hat::simd::width<float>, step = 8 / streams * W;
     V s[8];
     for (auto& v : s) v = hat::simd::zero<float>();
-    const std::size_t part = data.size() / streams;
+    const std::size_t part = n / streams / W * W;
     for (std::size_t i = 0; i + step <= part; i += step)
 #pragma GCC unroll 8
         for (std::size_t j = 0; j < 8; ++j) {
-            const float* p = data.data() + j % streams * part + i + j / streams * W;
-            __builtin_prefetch(p + 256);
+            const float* p = data + j % streams * part + i + j / streams * W;
+            if constexpr (ahead > 0) __builtin_prefetch(p + ahead);
             s[j] = s[j] + hat::simd::load(p);
         }
     for (auto& v : s) benchmark::DoNotOptimize(v);
-    return static_cast<double>(data.size() * sizeof(float));
 }
 
-/// Bytes per second of CPU time that one core reads, going through `data` again and again: the best of several numbers
-/// of streams, `times` each. The first pass of each brings into the caches what they can keep.
-inline double best_read(const hat::AlignedBuffer<float>& data, int times) {
-    double bytes = 0;
-    const auto seconds = std::min({best_seconds(times, [&] { bytes = read_all<1>(data); }),
-                                   best_seconds(times, [&] { bytes = read_all<2>(data); }),
-                                   best_seconds(times, [&] { bytes = read_all<4>(data); })});
-    return bytes / seconds;
+/// Bytes per second of CPU time that one core reads, going through n numbers again and again: the best of 1, 2 and 4
+/// streams with and without prefetching, `times` each. The first pass of each brings into the caches what they can
+/// keep; of few numbers, several passes are timed together.
+inline double best_read(const float* data, std::size_t n, int times) {
+    const double bytes = static_cast<double>(n) * sizeof(float);
+    const std::size_t passes = 1 + (std::size_t{4} << 20) / (n * sizeof(float));
+    double best = std::numeric_limits<double>::infinity();
+    for (auto* read :
+         {read_all<1, 0>, read_all<2, 0>, read_all<4, 0>, read_all<1, 256>, read_all<2, 256>, read_all<4, 256>})
+        best = std::min(best, best_seconds(times, [&] {
+                            for (std::size_t i = 0; i < passes; ++i) read(data, n);
+                        }));
+    return static_cast<double>(passes) * bytes / best;
 }
 
 /// The most memory this process ever had, in MiB (Linux; elsewhere 0).
@@ -117,20 +129,15 @@ inline void fma_peak(benchmark::State& state) {
     rate(state, "GFLOP/s", flops);
 }
 
-/// Reading `bytes` again and again on one core, in two streams.
-inline void read_bandwidth(benchmark::State& state, std::size_t bytes) {
-    const auto data = random_buffer(bytes / sizeof(float));
-    double read = 0;
-    for (auto _ : state) read = read_all<2>(data);
-    rate(state, "GB/s", read);
-}
-
-/// Registers the limits: peak/fma and read/<KiB>.
+/// Registers the limits: fma_peak, and read/<KiB>KiB, which reads so much of the pool again and again.
 inline void register_limits(std::initializer_list<std::size_t> kib) {
     benchmark::RegisterBenchmark("limit/fma_peak", fma_peak);
     for (std::size_t k : kib)
-        benchmark::RegisterBenchmark(("limit/read/" + std::to_string(k) + "KiB").c_str(),
-                                     [k](benchmark::State& s) { read_bandwidth(s, k * 1024); });
+        benchmark::RegisterBenchmark(("limit/read/" + std::to_string(k) + "KiB").c_str(), [k](benchmark::State& s) {
+            double best = 0;
+            for (auto _ : s) best = best_read(pool(), k * 1024 / sizeof(float), 4);
+            s.counters["GB/s"] = best * 1e-9;
+        })->Iterations(1);
 }
 
 /// Runs everything registered. Peers read how many threads they may have when their libraries load; unless the caller
