@@ -4,7 +4,7 @@
 # User CPU time, the best of several rounds; each round compiles all files, so that other work meets all alike.
 # Fails when hat.hpp costs more than 2.5 times, or search/searcher.hpp more than 1 time the baseline; deploy.hpp has no
 # limit.
-# Usage: bench/compile/run.sh [rounds]; CXX and CXXFLAGS as usual.
+# Prints JSON, of which bench/tables.py makes the table. Usage: bench/compile/run.sh [rounds]; CXX and CXXFLAGS as usual.
 set -eu
 folder=$(cd "$(dirname "$0")" && pwd)
 work=$(mktemp -d)
@@ -25,18 +25,20 @@ while [ "$round" -lt "${1:-7}" ]; do
 done
 awk '
     !($1 in best) || $2 < best[$1] { best[$1] = $2 }
-    function line(name, header, limit,   ratio, bad) {
+    function line(name, header, limit,   ratio) {
         ratio = best[name] / best["baseline"]
-        bad = ratio > limit
-        printf "%-26s %5.2f s  %4.2fx", header, best[name], ratio
-        if (!limit) { print ""; return 0 }
-        printf "  limit %.1fx  %s\n", limit, bad ? "ABOVE" : "within"
-        return bad
+        printf "{\"file\": \"%s\", \"seconds\": %.3f, \"ratio\": %.3f, \"limit\": %s}", header, best[name], ratio, limit
+        return limit != "null" && ratio > limit
     }
     END {
-        printf "%-26s %5.2f s\n", "xtensor+xsimd+hana+doctest", best["baseline"]
+        printf "["
+        line("baseline", "xtensor, xsimd, Boost.Hana and doctest", "null")
+        printf ",\n "
         bad = line("hat", "hat/hat.hpp", 2.5)
+        printf ",\n "
         bad += line("searcher", "hat/search/searcher.hpp", 1)
-        line("deploy", "hat/deploy.hpp", 0)
+        printf ",\n "
+        line("deploy", "hat/deploy.hpp", "null")
+        print "]"
         exit bad > 0
     }' "$work/all"
