@@ -380,7 +380,7 @@ template <class In, ExecutorPolicy E, class Body>
 void for_each_piece(const E& executor, std::size_t m, std::size_t k, std::size_t panels, Body&& body,
                     std::size_t unit = many_rows) {
     const std::size_t row_block = block_rows(m, unit), row_blocks = (m + row_block - 1) / row_block;
-    std::size_t group = 16;
+    std::size_t group = std::same_as<Sum<In>, In> ? 16 : 32;  // a piece rounds its part of the left operand once more
     if (m <= 2 * tile_rows<In>) {
         const std::size_t work = std::max<std::size_t>(1, m * k * tile_columns<In>);
         group = ((std::size_t{1} << 21) / work + 4) / 4 * 4;
