@@ -367,10 +367,16 @@ void multiply_panels(M m, const In* a, std::size_t a_row, std::size_t a_col, con
     }
 }
 
+/// Whether operands are rounded while they are packed.
+template <class In>
+inline constexpr bool rounded_operands = !std::same_as<Sum<In>, In>;
+
 /// Rows of a block of m: whole register blocks of `unit` rows, at most 64, or 128 of many, of equal size but for the
-/// last.
+/// last. Twice as many of rounded operands, whose right ones are read faster and may be larger.
+template <class In>
 constexpr std::size_t block_rows(std::size_t m, std::size_t unit) {
-    const std::size_t most = (m < 1024 ? 64 : 128) / unit * unit, blocks = (m + most - 1) / most;
+    const std::size_t most = (m < 1024 ? 64 : 128) * (rounded_operands<In> ? 2 : 1) / unit * unit;
+    const std::size_t blocks = (m + most - 1) / most;
     return ((m + blocks - 1) / blocks + unit - 1) / unit * unit;
 }
 
@@ -379,8 +385,8 @@ constexpr std::size_t block_rows(std::size_t m, std::size_t unit) {
 template <class In, ExecutorPolicy E, class Body>
 void for_each_piece(const E& executor, std::size_t m, std::size_t k, std::size_t panels, Body&& body,
                     std::size_t unit = many_rows) {
-    const std::size_t row_block = block_rows(m, unit), row_blocks = (m + row_block - 1) / row_block;
-    std::size_t group = std::same_as<Sum<In>, In> ? 16 : 32;  // a piece rounds its part of the left operand once more
+    const std::size_t row_block = block_rows<In>(m, unit), row_blocks = (m + row_block - 1) / row_block;
+    std::size_t group = rounded_operands<In> ? 32 : 16;  // a piece rounds its part of the left operand once more
     if (m <= 2 * tile_rows<In>) {
         const std::size_t work = std::max<std::size_t>(1, m * k * tile_columns<In>);
         group = ((std::size_t{1} << 21) / work + 4) / 4 * 4;
@@ -457,7 +463,7 @@ template <class T, ExecutorPolicy E>
 void multiply_transposed(const E& executor, View<const T> a, View<const T> b, View<T> c) {
     const std::size_t m = a.cols, k = a.rows, panels = (b.cols + tile_columns<T> - 1) / tile_columns<T>;
     if (m == 0 || b.cols == 0) return;
-    const std::size_t row_block = detail::block_rows(m, many_rows), row_blocks = (m + row_block - 1) / row_block;
+    const std::size_t row_block = detail::block_rows<T>(m, many_rows), row_blocks = (m + row_block - 1) / row_block;
     T* packed = detail::thread_scratch<T>(0, Panels<T>::elements(b.cols, std::min(k, detail::k_block)));
     for (std::size_t k0 = 0; k0 < k; k0 += detail::k_block) {
         const std::size_t steps = std::min(detail::k_block, k - k0);

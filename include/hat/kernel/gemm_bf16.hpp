@@ -232,7 +232,7 @@ void multiply_transposed(const E& executor, View<const float> a, View<const floa
     static_assert(side % v == 0);
     const std::size_t m = a.cols, k = a.rows, panels = (b.cols + tile_columns<P> - 1) / tile_columns<P>;
     if (m == 0 || b.cols == 0) return;
-    const std::size_t row_block = detail::block_rows(m, detail::row_unit<P>());
+    const std::size_t row_block = detail::block_rows<P>(m, detail::row_unit<P>());
     const std::size_t row_blocks = (m + row_block - 1) / row_block;
     const std::size_t block = 2 * detail::bf16_block<P> / parts;
     P* packed = detail::thread_scratch<P>(0, Panels<P>::elements(b.cols, chain_steps<P>(std::min(k, block))));
