@@ -29,20 +29,24 @@ struct Dropout {
     template <class T>
     void apply(T* values, std::size_t n, std::uint32_t first) const {
         const T scale = static_cast<T>(1.0 / (1.0 - rate));
-        const std::uint32_t limit = threshold(), low = static_cast<std::uint32_t>(key),
-                            high = static_cast<std::uint32_t>(key >> 32);
-        for (std::size_t i = 0; i < n; ++i)
-            values[i] = mix(first + static_cast<std::uint32_t>(i), low, high) >= limit ? values[i] * scale : T(0);
+        const std::uint32_t limit = threshold(), high = static_cast<std::uint32_t>(key >> 32);
+        const auto one = [&](T& value, std::uint32_t h) { value = mix(h, high) >= limit ? value * scale : T(0); };
+        // loops of a length that it knows are what g++ makes vectors of with -O2, too
+        constexpr std::uint32_t block = 32;
+        std::uint32_t h = start(first);
+        std::size_t i = 0;
+        for (; i + block <= n; i += block, h += block * step)
+            for (std::uint32_t j = 0; j < block; ++j) one(values[i + j], h + j * step);
+        for (; i < n; ++i, h += step) one(values[i], h);
     }
 
 private:
     std::uint32_t threshold() const { return static_cast<std::uint32_t>(rate * 4294967296.0); }
-    std::uint32_t hash(std::uint32_t i) const {
-        return mix(i, static_cast<std::uint32_t>(key), static_cast<std::uint32_t>(key >> 32));
-    }
-    /// A 32-bit finaliser of two multiply-xorshift rounds, keyed before and between.
-    static std::uint32_t mix(std::uint32_t i, std::uint32_t low, std::uint32_t high) {
-        std::uint32_t h = i * 0x9E3779B1U + low;
+    /// A 32-bit finaliser of two multiply-xorshift rounds, keyed before (in start()) and between.
+    std::uint32_t hash(std::uint32_t i) const { return mix(start(i), static_cast<std::uint32_t>(key >> 32)); }
+    static constexpr std::uint32_t step = 0x9E3779B1U;  // from what is mixed for an element to the next one's
+    std::uint32_t start(std::uint32_t i) const { return i * step + static_cast<std::uint32_t>(key); }
+    static std::uint32_t mix(std::uint32_t h, std::uint32_t high) {
         h ^= h >> 16;
         h *= 0x7FEB352DU;
         h ^= (h >> 15) + high;
