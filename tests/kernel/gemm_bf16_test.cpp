@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstdint>
 #include <hat/core/thread_pool.hpp>
 #include <hat/kernel/gemm_bf16.hpp>
 #include <hat/kernel/linear.hpp>
@@ -60,7 +61,10 @@ Sheet<float> product(const Sheet<float>& a, const Sheet<float>& b, const Sheet<f
                 [&](std::size_t k) { return b(k, j); });
             if (end.bias) sum = sum + end.bias[j];
             if (end.relu && sum < 0) sum = 0;
-            out(i, j) = sum * end.scale;
+            sum = sum * end.scale;
+            const auto number = static_cast<std::uint32_t>(i * out.cols + j);
+            if (end.dropout.active()) sum = end.dropout.keep(number) ? sum * end.dropout.factor<float>(number) : 0;
+            out(i, j) = sum;
         }
     return out;
 }
@@ -104,6 +108,7 @@ TEST_CASE(
         for (std::size_t i = 0; i < room; ++i) REQUIRE(memory[i].bits == memory_t[i].bits);
         for (const hat::Epilogue<float>& end :
              {hat::Epilogue<float>{}, hat::Epilogue<float>{.bias = bias.data.data(), .relu = true, .scale = 0.3F},
+              hat::Epilogue<float>{.bias = bias.data.data(), .dropout = {0.3, 5}},
               hat::Epilogue<float>{.accumulate = true}}) {
             Sheet<float> found = start, threaded = start;
             const Sheet<float> expected = product(ra, rb, start, end, hat::simd::tiles_usable());

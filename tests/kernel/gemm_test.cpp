@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cmath>
+#include <cstdint>
 #include <hat/core/thread_pool.hpp>
 #include <hat/kernel/gemm.hpp>
 #include <hat/kernel/linear.hpp>
@@ -24,6 +25,9 @@ void oracle(Sheet<T>& c, std::size_t k, A&& a, B&& b, const hat::Epilogue<T>& en
             if (end.bias) sum = sum + end.bias[j];
             if (end.relu && sum < T(0)) sum = T(0);
             sum = sum * end.scale;
+            const auto number = static_cast<std::uint32_t>(i * c.cols + j);
+            if (end.dropout.active())
+                sum = end.dropout.keep(number) ? sum * end.dropout.template factor<T>(number) : T(0);
             c(i, j) = sum;
         }
 }
@@ -70,12 +74,15 @@ TEST_CASE_TEMPLATE("a product is one chain of fused multiply-adds per output, bi
             const auto panels = hat::pack_plain<T>(four, b.view(), memory.data());
             const auto panels_t = hat::pack_transposed<T>(hat::Serial{}, bt.view(), memory_t.data());
             CHECK(memory == memory_t);
-            const std::array<hat::Epilogue<T>, 6> ends{hat::Epilogue<T>{},
-                                                       {.bias = bias.data.data()},
-                                                       {.bias = bias.data.data(), .relu = true},
-                                                       {.bias = bias.data.data(), .scale = T(0.3)},
-                                                       {.accumulate = true},
-                                                       {.bias = bias.data.data(), .relu = true, .accumulate = true}};
+            const std::array<hat::Epilogue<T>, 8> ends{
+                hat::Epilogue<T>{},
+                {.bias = bias.data.data()},
+                {.bias = bias.data.data(), .relu = true},
+                {.bias = bias.data.data(), .scale = T(0.3)},
+                {.accumulate = true},
+                {.bias = bias.data.data(), .relu = true, .accumulate = true},
+                {.bias = bias.data.data(), .relu = true, .dropout = {0.3, 5}},
+                {.bias = bias.data.data(), .scale = T(0.3), .accumulate = true, .dropout = {0.6, 7}}};
             for (std::size_t e = 0; e < ends.size(); ++e) {
                 CAPTURE(e);
                 Sheet<T> expected = start, found = start, threaded = start;

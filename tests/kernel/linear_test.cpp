@@ -1,6 +1,7 @@
 #include <doctest/doctest.h>
 
 #include <hat/core/thread_pool.hpp>
+#include <hat/kernel/dropout.hpp>
 #include <hat/kernel/linear.hpp>
 #include <kernel/sheet.hpp>
 
@@ -60,6 +61,26 @@ TEST_CASE("a linear layer and its gradients are the same bits for 1, 2 and 5 thr
     const auto one = run(hat::ThreadPool(1));
     CHECK(one == run(hat::ThreadPool(2)));
     CHECK(one == run(hat::ThreadPool(5)));
+}
+
+TEST_CASE("dropout with a linear layer is the same bits as after it") {
+    hat::Rng rng(4);
+    const std::size_t m = 301, n = 1100, k = 37;  // several pieces of rows and of panels
+    const Sheet<float> x(m, k, 0, rng), w(n, k, 0, rng), bias(1, n, 0, rng);
+    const hat::Linear<float> layer{w.view(), bias.data.data()};
+    const hat::Dropout dropout{0.2, 9};
+    for (const hat::Precision precision : {hat::Precision::fp32, hat::Precision::bf16, hat::Precision::bf16x3})
+        for (const std::size_t threads : {std::size_t{1}, std::size_t{3}}) {
+            CAPTURE(hat::name_of(precision));
+            CAPTURE(threads);
+            Sheet<float> after(m, n), with(m, n, 1);
+            hat::linear<float>(hat::Serial{}, x.view(), layer, after.view(), {.relu = true}, precision);
+            hat::apply_dropout<float>(hat::Serial{}, after.view(), dropout);
+            hat::linear<float>(hat::ThreadPool(threads), x.view(), layer, with.view(), {.relu = true}, precision,
+                               dropout);
+            CHECK(with == after);
+            CHECK(with.padding_untouched());
+        }
 }
 
 TEST_CASE("column sums add rows in ascending order") {

@@ -7,9 +7,11 @@
 #include <array>
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
 #include <hat/core/arena.hpp>
 #include <hat/core/executor.hpp>
 #include <hat/core/extent.hpp>
+#include <hat/kernel/dropout.hpp>
 #include <hat/kernel/parallel.hpp>
 #include <hat/kernel/simd.hpp>
 #include <type_traits>
@@ -17,13 +19,15 @@
 
 namespace hat {
 
-/// What happens to a product before it is stored: c = scale * relu(product + bias).
+/// What happens to a product: c = dropout(scale * relu(product + bias)). Dropout is applied to blocks of outputs that
+/// are still in the cache, the rest before they are stored.
 template <class T>
 struct Epilogue {
     const T* bias = nullptr;  ///< one number per output column
     bool relu = false;        ///< after the bias
-    T scale = T(1);           ///< multiplies last
+    T scale = T(1);           ///< of all outputs
     bool accumulate = false;  ///< the chain starts from c instead of zero
+    Dropout dropout{};        ///< of the outputs, numbered as by apply_dropout()
 };
 
 /// What sums of products of In are held in: its own type, or float for pairs of bfloat16.
@@ -371,6 +375,16 @@ void multiply_panels(M m, const In* a, std::size_t a_row, std::size_t a_col, con
 template <class In>
 inline constexpr bool rounded_operands = !std::same_as<Sum<In>, In>;
 
+/// Applies dropout to a piece of a product that is n wide: `rows` rows from `row` on, panels [first_panel, last_panel).
+template <class In, class C>
+void drop_piece(const Dropout& dropout, std::size_t n, const C& c, std::size_t row, std::size_t rows,
+                std::size_t first_panel, std::size_t last_panel) {
+    if (!dropout.active()) return;
+    const std::size_t first = first_panel * tile_columns<In>, last = std::min(n, last_panel * tile_columns<In>);
+    for (std::size_t r = row; r < row + rows; ++r)
+        dropout.apply(c.row(r) + first, last - first, static_cast<std::uint32_t>(r * n + first));
+}
+
 /// Rows of a block of m: whole register blocks of `unit` rows, at most 64, or 128 of many, of equal size but for the
 /// last. Twice as many of rounded operands, whose right ones are read faster and may be larger.
 template <class In>
@@ -450,11 +464,13 @@ void multiply(const E& executor, const A& a, const Panels<T, N, K>& b, const C& 
     if constexpr (single_threaded<E>)
         if (m <= tile_rows<T>) {
             detail::multiply_panels<T>(all, a.row(0), a.stride, 1, b, 0, panels, c.row(0), c.stride, end);
+            detail::drop_piece<T>(end.dropout, b.n, c, 0, m, 0, panels);
             return;
         }
     detail::for_each_piece<T>(
         executor, m, k, panels, [&](std::size_t r, std::size_t rows, std::size_t p, std::size_t q) {
             detail::multiply_panels<T>(rows, a.row(r), a.stride, 1, b, p, q, c.row(r), c.stride, end);
+            detail::drop_piece<T>(end.dropout, b.n, c, r, rows, p, q);
         });
 }
 

@@ -221,6 +221,7 @@ void multiply(const E& executor, const A& a, const Panels<P>& b, const C& c, con
             detail::multiply_pairs(rows, left, right, p, q, {c.row(r), rows, c.cols, c.stride}, now);
             s0 += right.k;
         } while (s0 < b.k);
+        detail::drop_piece<P>(end.dropout, b.n, c, r, rows, p, q);
     };
     detail::for_each_piece<P>(executor, m, b.k, panels, piece, detail::row_unit<P>());
 }

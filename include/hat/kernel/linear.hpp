@@ -52,15 +52,16 @@ struct Activation {
     T scale = T(1);     ///< multiplies last
 };
 
-/// y[M x N] = scale * relu(x[M x K] w^T + bias), the operands of the product rounded to `precision` (float only).
+/// y[M x N] = dropout(scale * relu(x[M x K] w^T + bias)), the operands of the product rounded to `precision` (float
+/// only).
 template <class T, ExecutorPolicy E, ViewOf<T> X, ViewOf<T> Y>
 void linear(const E& executor, const X& x, const Linear<T>& layer, const Y& y, Activation<T> end = {},
-            Precision precision = Precision::fp32) {
+            Precision precision = Precision::fp32, const Dropout& dropout = {}) {
     detail::with_operand<T>(precision, [&]<class In>() {
         const std::size_t steps = chain_steps<In>(layer.weight.cols);
         In* panels = detail::thread_scratch<In>(0, Panels<In>::elements(layer.weight.rows, steps));
         multiply<In>(executor, x, pack_transposed<In>(executor, layer.weight, panels), y,
-                     {.bias = layer.bias, .relu = end.relu, .scale = end.scale});
+                     {.bias = layer.bias, .relu = end.relu, .scale = end.scale, .dropout = dropout});
     });
 }
 /// The same from packed weights, to the bit.

@@ -276,8 +276,7 @@ struct FeedForwardPass {
     void forward(const LayerContext& c, const FeedForwardWeights<Linear<T>>& w, StackRows<T>& x) {
         const View<const T> in = block.begin(c, x);
         hidden = c.arena.matrix<T>(in.rows, w.fc1.outputs());
-        linear<T>(c.pool, in, w.fc1, hidden, {.relu = true}, c.precision);
-        apply_dropout<T>(c.pool, hidden, activation_dropout);
+        linear<T>(c.pool, in, w.fc1, hidden, {.relu = true}, c.precision, activation_dropout);
         const View<T> out = c.arena.matrix<T>(in.rows, in.cols);
         linear<T>(c.pool, hidden, w.fc2, out, {}, c.precision);
         block.end(c, x, out);
