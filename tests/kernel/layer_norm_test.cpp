@@ -106,3 +106,32 @@ TEST_CASE("a residual adds the dropped branch, in place too") {
     CHECK(plain == branch);
     CHECK(sum(5, 20) == x(5, 20) + branch(5, 20));
 }
+
+TEST_CASE("a residual and the norm of the sum in one pass are the same bits as in two, in the residual's place too") {
+    hat::Rng rng(5);
+    const Sheet<float> x(300, 133, 2, rng), branch(300, 133, 3, rng), w(1, 133, 0, rng), b(1, 133, 0, rng);
+    const hat::Norm<float> norm{w.data.data(), b.data.data()};
+    for (const hat::Dropout& dropout : {hat::Dropout{}, hat::Dropout{0.3, 11}}) {
+        Sheet<float> sum = branch, y(300, 133);
+        std::vector<float> mean(300), rstd(300);
+        hat::add_residual<float>(hat::Serial{}, x.view(), sum.view(), dropout, sum.view());
+        hat::layer_norm<float>(hat::Serial{}, sum.view(), norm, y.view(), mean.data(), rstd.data());
+        for (const std::size_t threads : {std::size_t{1}, std::size_t{3}}) {
+            Sheet<float> found = branch, in_place = x;
+            std::vector<float> found_mean(300), found_rstd(300);
+            hat::add_and_normalize<float>(hat::ThreadPool(threads), in_place.view(), found.view(), dropout, norm,
+                                          in_place.view(), found_mean.data(), found_rstd.data());
+            CHECK(found == sum);
+            CHECK(in_place == y);
+            CHECK(found_mean == mean);
+            CHECK(found_rstd == rstd);
+            CHECK(found.padding_untouched());
+            CHECK(in_place.padding_untouched());
+        }
+        Sheet<float> last = branch, elsewhere(300, 133, 1);
+        hat::add_and_normalize<float>(hat::Serial{}, x.view(), last.view(), dropout, norm, elsewhere.view(), nullptr,
+                                      nullptr);
+        CHECK(elsewhere == y);
+        CHECK(elsewhere.padding_untouched());
+    }
+}

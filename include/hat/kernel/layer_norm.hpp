@@ -66,16 +66,36 @@ void layer_norm_again(const E& executor, View<const T> x, const Norm<T>& norm, c
     });
 }
 
+namespace detail {
+/// sum = residual + dropout(branch) in row r.
+template <class T, class R, class B, class S>
+void add_row(std::size_t r, const R& residual, const B& branch, const Dropout& dropout, const S& sum) {
+    T* b = branch.row(r);
+    if (dropout.active()) dropout.apply(b, branch.cols, static_cast<std::uint32_t>(r * branch.cols));
+    const T* a = residual.row(r);
+    T* s = sum.row(r);
+    simd::for_each_vector<T>(sum.cols, [&](auto load, auto store) { store(s, load(a) + load(b)); });
+}
+}  // namespace detail
+
 /// sum = residual + dropout(branch); branch and sum may be the same memory.
 template <class T, ExecutorPolicy E, ViewOf<T> R, ViewOf<T> B, ViewOf<T> S>
 void add_residual(const E& executor, const R& residual, const B& branch, const Dropout& dropout, const S& sum) {
     parallel_rows(executor, sum.rows, 4 * sum.cols, [&](std::size_t first, std::size_t last) {
+        for (std::size_t r = first; r < last; ++r) detail::add_row<T>(r, residual, branch, dropout, sum);
+    });
+}
+
+/// add_residual() in the place of the branch, and layer_norm() of the sum while it is in the cache: y may be the
+/// residual.
+template <class T, ExecutorPolicy E, ViewOf<T> R, ViewOf<T> B, ViewOf<T> Y>
+void add_and_normalize(const E& executor, const R& residual, const B& branch, const Dropout& dropout,
+                       const Norm<T>& norm, const Y& y, T* mean, T* rstd) {
+    parallel_rows(executor, y.rows, 8 * y.cols, [&](std::size_t first, std::size_t last) {
         for (std::size_t r = first; r < last; ++r) {
-            T* b = branch.row(r);
-            if (dropout.active()) dropout.apply(b, branch.cols, static_cast<std::uint32_t>(r * branch.cols));
-            const T* a = residual.row(r);
-            T* s = sum.row(r);
-            simd::for_each_vector<T>(sum.cols, [&](auto load, auto store) { store(s, load(a) + load(b)); });
+            detail::add_row<T>(r, residual, branch, dropout, branch);
+            detail::norm_row(branch.row(r), norm, y.row(r), y.cols, mean ? mean + r : nullptr,
+                             rstd ? rstd + r : nullptr);
         }
     });
 }

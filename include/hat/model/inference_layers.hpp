@@ -76,8 +76,7 @@ struct InferenceContext {
             add_residual<T>(executor, x, branch(in), {}, x);
         } else {
             const auto sum = branch(x);
-            add_residual<T>(executor, x, sum, {}, sum);
-            layer_norm<T>(executor, sum, norm, x, nullptr, nullptr);
+            add_and_normalize<T>(executor, x, sum, {}, norm, x, nullptr, nullptr);
         }
     }
     /// x w^T + bias as a new matrix; queries of `heads` heads are scaled by head size ^ -1/2 after their bias

@@ -190,6 +190,13 @@ struct NormOutput {
         rstd = c.arena.take<T>(x.rows);
         layer_norm<T>(c.pool, x, parameters, y, mean, rstd);
     }
+    /// y = norm(residual + dropout(branch)); the sum, in the place of the branch, and its statistics are kept.
+    void make_of_sum(const LayerContext& c, View<const T> residual, View<T> branch, const Dropout& dropout, View<T> y) {
+        input = branch;
+        mean = c.arena.take<T>(branch.rows);
+        rstd = c.arena.take<T>(branch.rows);
+        add_and_normalize<T>(c.pool, residual, branch, dropout, parameters, y, mean, rstd);
+    }
     /// The rows once more, in the context's arena, or where they are kept.
     View<const T> again(const LayerContext& c) const {
         if (!mean) return input;
@@ -233,8 +240,10 @@ struct ResidualBlock {
     }
     /// Turns x into the block's output; `branch` is overwritten, and kept.
     void end(const LayerContext& c, StackRows<T>& x, View<T> branch) {
-        add_residual<T>(c.pool, x.rows, branch, dropout, branch);
-        if (!pre_norm) norm.make(c, branch, x.room);
+        if (pre_norm)
+            add_residual<T>(c.pool, x.rows, branch, dropout, branch);
+        else
+            norm.make_of_sum(c, x.rows, branch, dropout, x.room);
         x.made = pre_norm ? NormOutput<T>{.input = branch} : norm;
         x.rows = pre_norm ? branch : x.room;
     }
