@@ -52,6 +52,7 @@ std::vector<Shape> shapes() {
     all.push_back({5, 700, 300});
     all.push_back({2 * r + 3, 33 * w + 3, 70});  // many rows, more panels than a piece has
     all.push_back({8 * r + 5, 67 * w + 1, 20});
+    all.push_back({r + 1, 300, 1100});  // a right operand that is prefetched, in two blocks of K
     return all;
 }
 

@@ -113,10 +113,12 @@ void pack_panel(const T* b, std::size_t k_step, std::size_t n_step, std::size_t 
 
 /// R rows times C vectors of columns, k steps. `a` has strides (a_row, a_col); `b` holds the first element of each pair
 /// of vectors when C is even (they lie side by side), of each vector when it is odd; their rows are `b_step` elements
-/// apart. With `load`, the chains continue from c. `next` is where the caller's next tile will store.
+/// apart. With `load`, the chains continue from c. `next` is where the caller's next tile will store. `soon` is null,
+/// or memory that the caller will read later: tiles of many rows prefetch it, `soon_step` elements for each step.
 template <std::size_t R, std::size_t C, class In, Extent K = std::size_t, class T = Sum<In>>
 void tile(K k, const In* a, std::size_t a_row, std::size_t a_col, const In* const* b, std::size_t b_step, T* c,
-          std::size_t c_row, std::size_t columns, bool load, const Epilogue<T>* end, T* next) {
+          std::size_t c_row, std::size_t columns, bool load, const Epilogue<T>* end, T* next, const In* soon,
+          std::size_t soon_step) {
     using V = simd::Vec<T>;
     constexpr std::size_t W = simd::width<T>, together = C % 2 == 0 ? 2 : 1;
     V acc[R][C];
@@ -171,15 +173,26 @@ void tile(K k, const In* a, std::size_t a_row, std::size_t a_col, const In* cons
         right_at += b_step;
     };
     std::size_t kk = 0;
-    if constexpr (!few) {
+    if constexpr (!few || C == 3) {  // three vectors: seven rows may be one of many tiles
         // many rows: the left operand and the output of the next tile may come from memory, too; a few lines at a time
-        constexpr std::size_t part = 16;
-        for (std::size_t row = 0; row < R && kk + part <= k; ++row) {
+        constexpr std::size_t part = 16, page = 4096, rows = few ? 0 : R;
+        for (std::size_t row = 0; kk + part <= k && (row < rows || soon); ++row, kk += part) {
+            if (row < rows) {
 #pragma GCC unroll 16
-            for (std::size_t i = 0; i < R; ++i) __builtin_prefetch(base[i / 5] + i % 5 * a_row + 2 * part * a_col);
+                for (std::size_t i = 0; i < R; ++i) __builtin_prefetch(base[i / 5] + i % 5 * a_row + 2 * part * a_col);
 #pragma GCC unroll 16
-            for (std::size_t j = 0; j < C; ++j) __builtin_prefetch(next + row * c_row + j * W, 1);
-            for (const std::size_t stop = kk + part; kk < stop; ++kk) one_step();
+                for (std::size_t j = 0; j < C; ++j) __builtin_prefetch(next + row * c_row + j * W, 1);
+            }
+            if (soon) {
+                // the next page but one, so that its address is translated by the time it is needed
+                const auto beyond = reinterpret_cast<std::uintptr_t>(soon) + 2 * page;
+                __builtin_prefetch(reinterpret_cast<const void*>(beyond / page * page), 0, 2);
+                for (std::size_t left = part; left > 0; --left, soon += soon_step) {
+                    __builtin_prefetch(soon, 0, 2);  // into the second cache
+                    one_step();
+                }
+            } else
+                for (std::size_t left = part; left > 0; --left) one_step();
         }
     }
     for (; kk < k; ++kk) one_step();
@@ -233,7 +246,7 @@ constexpr std::size_t vectors_at_once(std::size_t rows) {
 /// tile<R, C> for R = 1 .. tile_rows, as tables: a panel at a time, or as many vectors as suit the rows.
 template <class In>
 using Tile = void (*)(std::size_t, const In*, std::size_t, std::size_t, const In* const*, std::size_t, Sum<In>*,
-                      std::size_t, std::size_t, bool, const Epilogue<Sum<In>>*, Sum<In>*);
+                      std::size_t, std::size_t, bool, const Epilogue<Sum<In>>*, Sum<In>*, const In*, std::size_t);
 template <class In, bool wide>
 inline constexpr std::array<Tile<In>, tile_rows<In>> tiles = []<std::size_t... I>(std::index_sequence<I...>) {
     return std::array<Tile<In>, sizeof...(I)>{&tile < I + 1, wide ? vectors_at_once(I + 1) : 2, In > ...};
@@ -263,8 +276,15 @@ T* scratch(const E& executor, std::size_t slot, std::size_t n) {
         return thread_scratch<T>(slot, n);
 }
 
-/// Steps of k that a block of a product takes at once: a panel's part then stays in the second cache.
-inline constexpr std::size_t k_block = 512;
+/// Steps of k that a block of a product takes at once, at most: a panel's part then stays in the second cache.
+inline constexpr std::size_t k_block = 1024;
+/// Steps of k that multiply_transposed() packs at a time: more of b would not stay near until it is read.
+inline constexpr std::size_t packed_steps = 512;
+/// Bytes of a right operand from which on it is taken to come from far: half of a large second cache.
+inline constexpr std::size_t far_bytes = std::size_t{1} << 20;
+/// Tiles of rows that share the prefetching of the panels to come: when more do, each asks for the same line more
+/// often.
+inline constexpr std::size_t sharers_at_most = 6;
 
 /// c[m x n] (+)= a[m x k] b for panels [first_panel, last_panel), one thread. K is cut into blocks that reload the
 /// accumulators: the chains stay whole.
@@ -316,7 +336,8 @@ void multiply_panels(M m, const In* a, std::size_t a_row, std::size_t a_col, con
                 const Right right = right_of(v, count, 0);
                 const auto run = [&](auto vectors) {
                     tile<M::value, vectors, In, K>(k, a, a_row, a_col, right.at, b.step, c + v * W, c_row,
-                                                   right.columns, end.accumulate, &right.end, c + (v + count) * W);
+                                                   right.columns, end.accumulate, &right.end, c + (v + count) * W,
+                                                   nullptr, 0);
                 };
                 if (count == most)
                     run(std::integral_constant<std::size_t, most>{});
@@ -330,8 +351,28 @@ void multiply_panels(M m, const In* a, std::size_t a_row, std::size_t a_col, con
     // its rows, or when its rows lie a multiple of a page apart and fight for the same cache sets
     const bool across = a_row == 1 && a_col != m && m > tile_rows<In>;
     const bool colliding = a_col == 1 && m > 2 * tile_rows<In> && a_row * sizeof(In) % 4096 == 0;
-    const std::size_t block =
-        m <= tile_rows<In> ? std::size_t{k} : k_block;  // one tile of rows reads b once: nothing to keep
+    // one tile of rows reads b once: nothing to keep
+    std::size_t block = k;
+    if (m > tile_rows<In> && k > k_block) {
+        const std::size_t blocks = (k + k_block - 1) / k_block;
+        block = (k + blocks - 1) / blocks;
+    }
+    // b may come from far. The first tile of rows that reads a panel would wait for it, and the memory would be idle
+    // while the others find it in the cache: each of them prefetches its share of what is read two panels later
+    const bool far = m > tile_rows<In> && b.panel == k * b.step && k * n * sizeof(In) >= far_bytes;
+    // the element `skip` elements after the first one of vector v of the block at k0, in the order of reading: panel
+    // after panel, the next block's, at the end those after last_panel, where the next call may begin; null where b
+    // ends
+    const auto later = [&](std::size_t v, std::size_t k0, std::size_t steps, std::size_t skip) -> const In* {
+        const std::size_t panel = b.step * steps;
+        std::size_t at = v * W * steps + skip;
+        if (at >= last_panel * w * steps) {
+            const bool more = k0 + steps < k;
+            k0 = more ? k0 + steps : 0;
+            if (more) at -= (last_panel - first_panel) * w * steps;
+        }
+        return at / panel * b.step < n ? b.data + at / panel * b.panel + k0 * b.step + at % panel : nullptr;
+    };
     for (std::size_t k0 = 0; k0 < k; k0 += block) {
         const std::size_t steps = std::min(block, k - k0);
         const bool last = k0 + steps == k, load = k0 > 0 || end.accumulate;
@@ -357,13 +398,16 @@ void multiply_panels(M m, const In* a, std::size_t a_row, std::size_t a_col, con
             const Tile<In>* const table = count == 2           ? tiles<In, false>.data()
                                           : m <= tile_rows<In> ? tiles<In, true>.data()
                                                                : many_tiles<In>.data();
+            const std::size_t sharers = far ? std::min(blocks, sharers_at_most) : 0;
+            const std::size_t share = far ? (count * W + sharers - 1) / sharers : 0;
             std::size_t i = 0;
             for (std::size_t t = 0; t < blocks; ++t) {
                 const std::size_t rows = m / blocks + (t < m % blocks ? 1 : 0);
                 T* const to = c + i * c_row + v * W;
                 table[rows - 1](steps, left + i * left_row, left_row, left_col, right.at, b.step, to, c_row,
                                 right.columns, load, last ? &right.end : nullptr,
-                                t + 1 < blocks ? to + rows * c_row : c + (v + count) * W);
+                                t + 1 < blocks ? to + rows * c_row : c + (v + count) * W,
+                                t < sharers ? later(v + 4, k0, steps, t * share * steps) : nullptr, share);
                 i += rows;
             }
             v += count;
@@ -480,9 +524,9 @@ void multiply_transposed(const E& executor, View<const T> a, View<const T> b, Vi
     const std::size_t m = a.cols, k = a.rows, panels = (b.cols + tile_columns<T> - 1) / tile_columns<T>;
     if (m == 0 || b.cols == 0) return;
     const std::size_t row_block = detail::block_rows<T>(m, many_rows), row_blocks = (m + row_block - 1) / row_block;
-    T* packed = detail::thread_scratch<T>(0, Panels<T>::elements(b.cols, std::min(k, detail::k_block)));
-    for (std::size_t k0 = 0; k0 < k; k0 += detail::k_block) {
-        const std::size_t steps = std::min(detail::k_block, k - k0);
+    T* packed = detail::thread_scratch<T>(0, Panels<T>::elements(b.cols, std::min(k, detail::packed_steps)));
+    for (std::size_t k0 = 0; k0 < k; k0 += detail::packed_steps) {
+        const std::size_t steps = std::min(detail::packed_steps, k - k0);
         const Panels<T> right = pack_plain<T>(executor, b.rows_at(k0, steps), packed);
         executor(row_blocks, [&](std::size_t i) {
             const std::size_t r = i * row_block, rows = std::min(row_block, m - r);
