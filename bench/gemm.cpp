@@ -104,8 +104,7 @@ void register_training() {
                 }
 }
 
-// -- accuracy: errors of 64 x 64 sums of k products of random numbers, relative to the sum of their magnitudes
-// ---------
+// -- accuracy: errors of 64 x 64 sums of k products of random numbers, relative to the sum of their magnitudes --------
 
 void register_accuracy() {
     for (const std::size_t k : {256, 512, 2048, 8000})

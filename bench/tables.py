@@ -276,9 +276,16 @@ parser.add_argument("group", choices=[*GROUPS, "memory", "compile"])
 parser.add_argument("results", help="JSON that bench/run.sh wrote")
 parser.add_argument("--shapes", action="store_true", help="products: also each shape")
 args = parser.parse_args()
-if args.group == "memory":
-    memory(pathlib.Path(args.results).read_text().splitlines())
-elif args.group == "compile":
-    compiling(args.results)
-else:
-    GROUPS[args.group](load(args.results), args.shapes)
+try:
+    if args.group == "memory":
+        memory(pathlib.Path(args.results).read_text().splitlines())
+    elif args.group == "compile":
+        compiling(args.results)
+    else:
+        GROUPS[args.group](load(args.results), args.shapes)
+except OSError as error:
+    parser.error(f"{args.results}: {error.strerror}: bench/run.sh writes it")
+except KeyError as missing:
+    parser.error(f"{args.results} lacks {missing}: was it made with a filter? bench/run.sh measures everything")
+except json.JSONDecodeError as error:
+    parser.error(f"{args.results} is no JSON ({error}): bench/run.sh writes it again")

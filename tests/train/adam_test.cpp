@@ -124,6 +124,8 @@ TEST_CASE("only the gradients of active tensors are cleared, by any number of th
         }
     }
     CHECK(std::count(active.begin(), active.end(), false) > 0);
+    hat::Weights<float> other(hat_test::tiny_config(20));
+    CHECK_THROWS_AS(hat::Adam<float>(layout).clear(other, active), hat::shape_mismatch);
 }
 
 TEST_CASE("a NaN or infinity is reported with its tensor and changes nothing") {

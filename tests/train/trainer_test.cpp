@@ -197,6 +197,25 @@ TEST_CASE(
     CHECK(same_bits(weights, whole));
 }
 
+TEST_CASE("bf16x3 learns as fp32 does, and is fp32 without tiles") {
+    auto o = options(60);
+    o.validate_every = 60;
+    const auto last = [&](hat::Weights<float>& weights, std::size_t threads) {
+        return hat::Trainer(weights, super(), o, hat::ThreadPool(threads))
+            .run()
+            .state.history.back()
+            .valid.at("largest")
+            .loss;
+    };
+    auto plain = fresh(), split = fresh(), threaded = fresh();
+    const double expected = last(plain, 1);
+    o.precision = hat::Precision::bf16x3;
+    CHECK(last(split, 1) == doctest::Approx(expected).epsilon(0.002));
+    CHECK(same_bits(plain, split) != hat::simd::tiles_usable());
+    last(threaded, 3);
+    CHECK(same_bits(split, threaded));
+}
+
 TEST_CASE("stops and the clock change neither which checkpoints are averaged nor which are kept") {
     const hat_test::TemporaryFolder folder;
     auto o = options(23);

@@ -20,11 +20,15 @@ struct Level {
     bool runs;  // on this processor
 };
 
-/// Whether the processor has tiles of bfloat16 (CPUID, leaf 7, EDX bits 22 and 24), which clang's
-/// __builtin_cpu_supports() does not know. Whether the system lets a process use them, the build asks itself, and does
-/// without otherwise.
+/// Whether the processor has tiles of bfloat16 (CPUID, leaf 7, EDX bits 22 and 24) and the system keeps them (leaf 1,
+/// ECX bit 27, then XCR0, bits 17 and 18), which clang's __builtin_cpu_supports() does not know. Whether this process
+/// may use them, the build asks itself, and does without otherwise.
 [[maybe_unused]] bool amx() {
     unsigned a = 0, b = 0, c = 0, d = 0;
+    if (__get_cpuid(1, &a, &b, &c, &d) == 0 || (c >> 27U & 1U) == 0) return false;
+    unsigned low = 0, high = 0;
+    asm volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+    if ((low >> 17U & 3U) != 3) return false;
     return __get_cpuid_count(7, 0, &a, &b, &c, &d) != 0 && (d >> 22U & 1U) != 0 && (d >> 24U & 1U) != 0;
 }
 

@@ -63,6 +63,13 @@ void Project::say(const std::string& text) const {
     std::cerr << text << std::endl;
 }
 
+void Project::say_without_tiles(const std::string& key, Precision precision) const {
+    if (precision == Precision::fp32 || simd::tiles_usable()) return;
+    say("notice: '" + key + ": " + std::string(name_of(precision)) + "' is " +
+        (precision == Precision::bf16x3 ? "the same as fp32" : "perhaps slower than fp32") +
+        " without AMX, which this build or this machine lacks");
+}
+
 Project::Corpus Project::corpus(const std::string& part) const {
     require("data");
     const SafetensorsFile file(data(part + ".safetensors"));

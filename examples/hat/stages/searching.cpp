@@ -44,6 +44,7 @@ Json run_search(const Project& project) {
     budget.crossovers = static_cast<std::size_t>(s.search.crossovers);
     budget.iterations = static_cast<std::size_t>(s.search.iterations);
 
+    project.say_without_tiles("search-precision", s.search_precision);
     Progress progress("search", budget.iterations + 1, project.quiet);
     RunPolicy policy{{},
                      s.space(),

@@ -35,10 +35,11 @@ std::string one_of(const YamlConfig& config, const std::string& key, const std::
 }
 
 Precision precision(const YamlConfig& config, const std::string& key) {
-    const std::string name = one_of(config, key, "fp32", {"fp32", "bf16", "bf16x3"});
-    for (const Precision p : {Precision::bf16, Precision::bf16x3})
-        if (name == name_of(p)) return p;
-    return Precision::fp32;
+    const std::vector<Precision> all{Precision::fp32, Precision::bf16, Precision::bf16x3};
+    std::vector<std::string> names;
+    for (const Precision p : all) names.emplace_back(name_of(p));
+    const std::string name = one_of(config, key, names[0], names);
+    return all[static_cast<std::size_t>(std::find(names.begin(), names.end(), name) - names.begin())];
 }
 
 // A path is relative to the folder of the file that names it.

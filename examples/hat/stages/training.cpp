@@ -112,6 +112,7 @@ TrainingResult train_to_the_end(const Project& project, const std::string& name,
     if (what.dropped != 0)
         project.say("notice: " + std::to_string(what.dropped) + " training pairs are longer than max-tokens, " +
                     std::to_string(recipe.max_tokens) + ", and are left out");
+    project.say_without_tiles("precision", project.settings.precision);
     Progress progress(name, static_cast<std::size_t>(recipe.max_updates), project.quiet);
     TrainingObserver observer;
     observer.resumed = [&](const TrainingState& state) {

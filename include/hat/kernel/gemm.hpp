@@ -430,10 +430,10 @@ void drop_piece(const Dropout& dropout, std::size_t n, const C& c, std::size_t r
 }
 
 /// Rows of a block of m: whole register blocks of `unit` rows, at most 64, or 128 of many, of equal size but for the
-/// last. Twice as many of rounded operands, whose right ones are read faster and may be larger.
+/// last. Twice as many of rounded operands, whose products take less time for what they read, when there are many.
 template <class In>
 constexpr std::size_t block_rows(std::size_t m, std::size_t unit) {
-    const std::size_t most = (m < 1024 ? 64 : 128) * (rounded_operands<In> ? 2 : 1) / unit * unit;
+    const std::size_t most = (m < 1024 ? 64 : 128) * (rounded_operands<In> && m >= 512 ? 2 : 1) / unit * unit;
     const std::size_t blocks = (m + most - 1) / most;
     return ((m + blocks - 1) / blocks + unit - 1) / unit * unit;
 }
@@ -444,7 +444,8 @@ template <class In, ExecutorPolicy E, class Body>
 void for_each_piece(const E& executor, std::size_t m, std::size_t k, std::size_t panels, Body&& body,
                     std::size_t unit = many_rows) {
     const std::size_t row_block = block_rows<In>(m, unit), row_blocks = (m + row_block - 1) / row_block;
-    std::size_t group = rounded_operands<In> ? 32 : 16;  // a piece rounds its part of the left operand once more
+    // a piece rounds its part of the left operand once more
+    std::size_t group = rounded_operands<In> && row_blocks >= 8 ? 32 : 16;
     if (m <= 2 * tile_rows<In>) {
         const std::size_t work = std::max<std::size_t>(1, m * k * tile_columns<In>);
         group = ((std::size_t{1} << 21) / work + 4) / 4 * 4;

@@ -3,8 +3,9 @@
 /// Matrix products whose operands are rounded to bfloat16 (to nearest even) and whose sums are kept in float. Matrices
 /// are float; rounding happens while operands are packed. Every output is one chain over ascending k, whatever the
 /// shape, the blocking and the thread count; what a link of it is depends on the instruction. Where there are tiles
-/// (AMX, kernel/amx.hpp), it adds 32 products, as sums of two times 16. Elsewhere it adds one product, as in gemm.hpp:
-/// the register block is the same, a step of it just takes two neighbours (with AVX512-BF16, in one instruction).
+/// (AMX, kernel/amx.hpp), it adds 32 products, as sums of two times 16, or six times that of numbers in three parts.
+/// Elsewhere it adds one product, as in gemm.hpp: the register block is the same, a step of it just takes two
+/// neighbours (with AVX512-BF16, in one instruction).
 
 #include <algorithm>
 #include <concepts>
@@ -20,9 +21,12 @@ namespace hat {
 /// of threads and any blocking. With bf16 and bf16x3 they also depend on the instruction that does the products: where
 /// it is that of tiles (AMX, simd::tiles_usable()), a sum is rounded after 32 products, elsewhere after each.
 enum class Precision {
-    fp32,   ///< not rounded
-    bf16,   ///< bfloat16: 8 bits of significand
-    bf16x3  ///< with tiles, three numbers in bfloat16 for each: the accuracy of fp32, faster; without, the same as fp32
+    fp32,  ///< not rounded
+    bf16,  ///< bfloat16: 8 bits of significand
+    /// With tiles, three numbers in bfloat16 for each, which have its 24 bits unless they are smaller than 1.2e-38:
+    /// errors below fp32's, in less time. Infinite operands, and those above bfloat16's 3.39e38, make NaN. Without
+    /// tiles: fp32.
+    bf16x3
 };
 
 /// The name of a precision, as configurations and files have it: that of its value.
@@ -34,8 +38,8 @@ constexpr std::string_view name_of(Precision precision) {
 template <class P>
 concept Bf16Operand = std::derived_from<P, simd::Bf16Pair>;
 
-/// Steps of a chain over k numbers when an element of the operands is In: pairs count once, or once a part, and zeros
-/// follow up to whole tiles.
+/// Steps of a chain over k numbers when an element of the operands is In. Of rounded ones: (k + 1) / 2 pairs for each
+/// part, with zeros up to whole tiles.
 template <class In>
 constexpr std::size_t chain_steps(std::size_t k) {
     constexpr std::size_t side = simd::tile_side;
@@ -50,7 +54,9 @@ template <class T, class Body>
 decltype(auto) with_operand(Precision precision, Body&& body) {
     if constexpr (std::same_as<T, float>) {
         if (precision == Precision::bf16) return body.template operator()<simd::Bf16Pair>();
-        if (precision == Precision::bf16x3 && simd::tiles_usable()) return body.template operator()<simd::Bf16Part>();
+        if constexpr (simd::tiles_compiled)
+            if (precision == Precision::bf16x3 && simd::tiles_usable())
+                return body.template operator()<simd::Bf16Part>();
     }
     return body.template operator()<T>();
 }
@@ -117,7 +123,7 @@ std::size_t row_unit() {
     return simd::parts<P> > 1 || simd::tiles_usable() ? simd::tile_side : many_rows;
 }
 
-/// Steps of k that a block takes at once, in whole tiles.
+/// Steps of k that a block takes at once, in whole tiles: 512 pairs, or 256 in three parts.
 template <class P>
 inline constexpr std::size_t bf16_block = simd::parts<P> > 1 ? 768 : 512;
 

@@ -781,12 +781,10 @@ constexpr float first_of(Bf16Pair p) { return std::bit_cast<float>(p.bits & 0xff
 /// See first_of().
 constexpr float second_of(Bf16Pair p) { return std::bit_cast<float>(p.bits << 16U); }
 
-// The functions below round numbers to pairs. With `Parts` = 3 they do so three times: the numbers, what is left of
-// them, and what is left then; part p goes to out + p * part_step. The sum of the parts is the number, as 3 x 8 bits
-// are the 24 of a float, unless a part is smaller than the smallest normal number; what is beyond the largest number in
-// bfloat16 has parts that are no numbers.
-
-/// x rounded to bfloat16; x becomes what is left of it.
+/// x rounded to bfloat16; x becomes what is left of it. Three parts taken so have 3 x 8 bits, the 24 of a float: their
+/// sum is the number, unless a part is smaller than the smallest normal number; what is beyond the largest number in
+/// bfloat16 has parts that are no numbers. The functions below that round numbers to pairs do so `Parts` times, the
+/// numbers first, then what is left of them; part p goes to out + p * part_step.
 constexpr std::uint32_t take_bf16(float& x) {
     const std::uint32_t rounded = round_to_bf16(x);
     x -= std::bit_cast<float>(rounded << 16U);

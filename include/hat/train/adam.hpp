@@ -64,8 +64,11 @@ public:
     /// How it updates.
     const AdamOptions& options() const { return options_; }
 
-    /// Sets the gradients of the active tensors to zero: nothing else is ever read.
+    /// Sets the gradients of the active tensors to zero; Adam reads no others. Throws shape_mismatch when the layouts
+    /// differ.
     void clear(Weights<T>& gradient, const std::vector<bool>& active) const {
+        if (active.size() != steps.size() || gradient.config() != first.config())
+            throw shape_mismatch("hat::Adam: gradient and moments have different layouts");
         pool_(blocks_.size(), [&](std::size_t b) {
             const Block& at = blocks_[b];
             if (active[at.tensor]) std::fill_n(values(gradient, at), at.size, T(0));
