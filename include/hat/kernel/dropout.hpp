@@ -34,10 +34,10 @@ struct Dropout {
         // loops of a length that it knows are what g++ makes vectors of with -O2, too
         constexpr std::uint32_t block = 32;
         std::uint32_t h = start(first);
-        std::size_t i = 0;
-        for (; i + block <= n; i += block, h += block * step)
-            for (std::uint32_t j = 0; j < block; ++j) one(values[i + j], h + j * step);
-        for (; i < n; ++i, h += step) one(values[i], h);
+        T* const end = values + n;
+        for (T* const blocks = values + n / block * block; values != blocks; values += block, h += block * step)
+            for (std::uint32_t j = 0; j < block; ++j) one(values[j], h + j * step);
+        for (; values != end; ++values, h += step) one(*values, h);
     }
 
 private:
