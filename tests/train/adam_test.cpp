@@ -114,7 +114,7 @@ TEST_CASE("only the gradients of active tensors are cleared, by any number of th
     const auto layout = std::make_shared<const hat::WeightLayout>(hat_test::tiny_config());
     const auto active = layout->active(hat_test::tiny_sub_arch());
     const auto before = random_weights<float>(3, layout);
-    for (const std::size_t threads : {1, 3}) {
+    for (const std::size_t threads : {std::size_t{1}, std::size_t{3}}) {
         auto gradient = before;
         hat::Adam<float>(layout, {}, hat::ThreadPool(threads)).clear(gradient, active);
         for (std::size_t t = 0; t < active.size(); ++t) {
