@@ -65,6 +65,39 @@ TEST_CASE("attention equals its definition: ragged, several heads, causal, cross
     }
 }
 
+TEST_CASE_TEMPLATE("the products of attention are one chain of multiply-adds per output, bit for bit", T, float,
+                   double) {
+    hat::Rng rng(4);
+    const std::size_t w = hat::tile_columns<T>, r = hat::tile_rows<T>;
+    const std::size_t sizes[][3] = {
+        {1, 1, 1},          {1, 2 * w, 3},          {2, w - 1, 17},         {r, 3 * w / 2, 5}, {r, w, 20},
+        {r + 1, w / 2, 64}, {2 * r + 1, 2 * w, 29}, {3 * r, w / 2 + 1, 33}, {40, w, 1100},     {200, 4 * w, 300},
+        {7, w, 0}};
+    for (const auto& size : sizes) {
+        const std::size_t m = size[0], n = size[1], k = size[2];
+        CAPTURE(m);
+        CAPTURE(n);
+        CAPTURE(k);
+        const Sheet<T> a(m, k, 3, rng), at(k, m, 0, rng), b(k, n, 5, rng), bt(n, k, 2, rng);
+        const auto check = [&](const T* left, std::size_t a_row, std::size_t a_col, const T* right, std::size_t k_step,
+                               std::size_t n_step) {
+            Sheet<T> c(m, n, 4), expected(m, n);
+            for (std::size_t i = 0; i < m; ++i)
+                for (std::size_t j = 0; j < n; ++j)
+                    for (std::size_t x = 0; x < k; ++x)
+                        expected(i, j) =
+                            hat_test::step(left[i * a_row + x * a_col], right[x * k_step + j * n_step], expected(i, j));
+            hat::detail::small_multiply<T>(hat::Serial{}, m, n, k, left, a_row, a_col, right, k_step, n_step,
+                                           c.data.data(), c.stride);
+            CHECK(c == expected);
+            CHECK(c.padding_untouched());
+        };
+        check(a.data.data(), a.stride, 1, b.data.data(), b.stride, 1);
+        check(a.data.data(), a.stride, 1, bt.data.data(), 1, bt.stride);
+        check(at.data.data(), 1, m, b.data.data(), b.stride, 1);
+    }
+}
+
 TEST_CASE("the gradients of attention equal finite differences") {
     hat::Rng rng(2);
     for (const auto& c : cases) {

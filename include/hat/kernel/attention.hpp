@@ -51,20 +51,27 @@ void for_each_head(const E& executor, const AttentionShape& shape, std::size_t h
     });
 }
 
+/// Bytes of both operands and the output up to which they are taken to be near: a fraction of a second cache.
+inline constexpr std::size_t near_bytes = std::size_t{1} << 18;
+
 /// c[m x n] = a b for a small product on one thread; b(k, n) = right[k * k_step + n * n_step].
 template <class T, ExecutorPolicy E>
 void small_multiply(const E& executor, std::size_t m, std::size_t n, std::size_t k, const T* a, std::size_t a_row,
                     std::size_t a_col, const T* right, std::size_t k_step, std::size_t n_step, T* c,
                     std::size_t c_row) {
-    constexpr std::size_t w = tile_columns<T>;
-    const std::size_t panels = (n + w - 1) / w;
-    if (n_step == 1 && n % w == 0) {  // in panels as it stands
-        multiply_panels<T>(m, a, a_row, a_col, Panels<T>{right, n, k, k_step, w}, 0, panels, c, c_row, {});
-        return;
+    constexpr std::size_t w = tile_columns<T>, vector = simd::width<T>;
+    const std::size_t panels = (n + w - 1) / w, vectors = (n + vector - 1) / vector;
+    Panels<T> b{right, n, k, k_step, w};
+    if (n_step != 1 || n % w != 0) {  // else in panels as it stands
+        T* packed = scratch<T>(executor, 2, Panels<T>::elements(n, k));
+        for (std::size_t p = 0; p < panels; ++p) pack_panel<T>(right, k_step, n_step, n, k, p, packed + p * k * w);
+        b = {packed, n, k};
     }
-    T* packed = scratch<T>(executor, 2, Panels<T>::elements(n, k));
-    for (std::size_t p = 0; p < panels; ++p) pack_panel<T>(right, k_step, n_step, n, k, p, packed + p * k * w);
-    multiply_panels<T>(m, a, a_row, a_col, Panels<T>{packed, n, k}, 0, panels, c, c_row, {});
+    // an odd number of vectors is for multiply_panels(), which takes three at once
+    if (k > 0 && (vectors == 1 || vectors % 2 == 0) && (m * k + k * n + m * n) * sizeof(T) <= near_bytes)
+        multiply_near<T>(m, a, a_row, a_col, b, c, c_row);
+    else
+        multiply_panels<T>(m, a, a_row, a_col, b, 0, panels, c, c_row, {});
 }
 
 }  // namespace detail

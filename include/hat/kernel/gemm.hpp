@@ -115,7 +115,9 @@ void pack_panel(const T* b, std::size_t k_step, std::size_t n_step, std::size_t 
 /// of vectors when C is even (they lie side by side), of each vector when it is odd; their rows are `b_step` elements
 /// apart. With `load`, the chains continue from c. `next` is where the caller's next tile will store. `soon` is null,
 /// or memory that the caller will read later: tiles of many rows prefetch it, `soon_step` elements for each step.
-template <std::size_t R, std::size_t C, class In, Extent K = std::size_t, class T = Sum<In>>
+/// `near` says that all operands are in a near cache, and that there is neither `load` nor `end`: nothing but the
+/// product.
+template <std::size_t R, std::size_t C, class In, Extent K = std::size_t, bool near = false, class T = Sum<In>>
 void tile(K k, const In* a, std::size_t a_row, std::size_t a_col, const In* const* b, std::size_t b_step, T* c,
           std::size_t c_row, std::size_t columns, bool load, const Epilogue<T>* end, T* next, const In* soon,
           std::size_t soon_step) {
@@ -131,7 +133,7 @@ void tile(K k, const In* a, std::size_t a_row, std::size_t a_col, const In* cons
     const auto partial = [&](std::size_t j) -> std::size_t {  // valid numbers in vector j
         return columns <= j * W ? 0 : std::min(W, columns - j * W);
     };
-    if (load) {
+    if (!near && load) {
 #pragma GCC unroll 16
         for (std::size_t i = 0; i < R; ++i)
 #pragma GCC unroll 16
@@ -154,12 +156,12 @@ void tile(K k, const In* a, std::size_t a_row, std::size_t a_col, const In* cons
     for (std::size_t i = 0; i < bases; ++i) base[i] = a + 5 * i * a_row;
     // b streams, from memory when there are few rows: the hardware's prefetchers stop at every page
     constexpr bool few = R <= tile_rows<In> / 2;
-    constexpr std::size_t ahead = (few && R > 2 ? 4096 : 2048) / sizeof(In);
+    constexpr std::size_t ahead = near ? 0 : (few && R > 2 ? 4096 : 2048) / sizeof(In);
     const auto one_step = [&] {
         decltype(simd::load(a)) right[C];
 #pragma GCC unroll 16
         for (std::size_t j = 0; j < C; ++j) {
-            __builtin_prefetch(at(j) + ahead);
+            if constexpr (ahead > 0) __builtin_prefetch(at(j) + ahead);
             right[j] = simd::load(at(j));
         }
 #pragma GCC unroll 16
@@ -173,7 +175,7 @@ void tile(K k, const In* a, std::size_t a_row, std::size_t a_col, const In* cons
         right_at += b_step;
     };
     std::size_t kk = 0;
-    if constexpr (!few || C == 3) {  // three vectors: seven rows may be one of many tiles
+    if constexpr (!near && (!few || C == 3)) {  // three vectors: seven rows may be one of many tiles
         // many rows: the left operand and the output of the next tile may come from memory, too; a few lines at a time
         constexpr std::size_t part = 16, page = 4096, rows = few ? 0 : R;
         for (std::size_t row = 0; kk + part <= k && (row < rows || soon); ++row, kk += part) {
@@ -196,7 +198,7 @@ void tile(K k, const In* a, std::size_t a_row, std::size_t a_col, const In* cons
         }
     }
     for (; kk < k; ++kk) one_step();
-    if (end) {
+    if (!near && end) {
 #pragma GCC unroll 16
         for (std::size_t j = 0; j < C; ++j) {
             const std::size_t n = partial(j);
@@ -258,6 +260,13 @@ inline constexpr std::array<Tile<In>, many_rows> many_tiles = []<std::size_t... 
     return std::array<Tile<In>, sizeof...(I)>{&tile<std::max(I + 1, many_rows * 2 / 3), many_vectors, In>...};
 }
 (std::make_index_sequence<many_rows>{});
+
+/// tile<R, 2> for R = 1 .. tile_rows and near operands.
+template <class In>
+inline constexpr std::array<Tile<In>, tile_rows<In>> near_tiles = []<std::size_t... I>(std::index_sequence<I...>) {
+    return std::array<Tile<In>, sizeof...(I)>{&tile<I + 1, 2, In, std::size_t, true>...};
+}
+(std::make_index_sequence<tile_rows<In>>{});
 
 /// Memory of the calling thread for packing; slot 0: right operands, 1: left operands, 2..: kernels' own.
 template <class T>
@@ -411,6 +420,25 @@ void multiply_panels(M m, const In* a, std::size_t a_row, std::size_t a_col, con
                 i += rows;
             }
             v += count;
+        }
+    }
+}
+
+/// multiply_panels() of all panels, without an epilogue, with near operands and k > 0: where a product is so small that
+/// what surrounds the tiles there costs much beside them.
+template <class T>
+void multiply_near(std::size_t m, const T* a, std::size_t a_row, std::size_t a_col, const Panels<T>& b, T* c,
+                   std::size_t c_row) {
+    constexpr std::size_t w = tile_columns<T>;
+    const std::size_t blocks = (m + tile_rows<T> - 1) / tile_rows<T>;
+    for (std::size_t column = 0; column < b.n; column += w) {
+        const T* const right = b.at(column / w);
+        std::size_t i = 0;
+        for (std::size_t t = 0; t < blocks; ++t) {
+            const std::size_t rows = m / blocks + (t < m % blocks ? 1 : 0);
+            near_tiles<T>[rows - 1](b.k, a + i * a_row, a_row, a_col, &right, b.step, c + i * c_row + column, c_row,
+                                    std::min(w, b.n - column), false, nullptr, nullptr, nullptr, 0);
+            i += rows;
         }
     }
 }
