@@ -20,6 +20,13 @@ std::uint32_t half_number(hat::Rng& rng, std::uint32_t lowest, std::uint32_t spr
            (lowest + static_cast<std::uint32_t>(rng.below(spread))) << 7U | static_cast<std::uint32_t>(rng.below(128));
 }
 
+/// A right operand in memory that counts how often it is asked to prepare.
+template <class P>
+struct Counted : simd::StepsInMemory<P> {
+    std::size_t& calls;
+    void prepare() const { ++calls; }
+};
+
 template <std::size_t R, std::size_t C, class P = simd::Bf16Pair>
 void compare(hat::Rng& rng, std::size_t steps, std::uint32_t lowest, std::uint32_t spread, bool load) {
     steps *= simd::parts<P>;
@@ -34,16 +41,25 @@ void compare(hat::Rng& rng, std::size_t steps, std::uint32_t lowest, std::uint32
         std::memcpy(&x, &bits, sizeof x);
     }
     std::vector<float> portable = c;
+    std::size_t prepared = 0;
     {
         const simd::TileScope scope;
-        simd::dot_tiles<R, C>(steps, a.data(), a_row, b.data(), b_step, c.data(), c_row, load);
+        simd::dot_tiles<R, C>(steps, a.data(), a_row, Counted<P>{{b.data(), b_step}, prepared}, c.data(), c_row, load);
     }
+    CHECK(prepared == steps / simd::steps_at_once<P> * simd::prepare_calls);
+    std::vector<float> by_twin = portable;
+    simd::dot_tiles_by_twin<R, C>(steps, a.data(), a_row, Counted<P>{{b.data(), b_step}, prepared}, by_twin.data(),
+                                  c_row, load);
     simd::dot_tiles_portable<R, C>(steps, a.data(), a_row, b.data(), b_step, portable.data(), c_row, load);
-    std::size_t different = 0;
-    for (std::size_t i = 0; i < c.size(); ++i)
-        if (std::memcmp(&c[i], &portable[i], sizeof c[i]) != 0 && !(std::isnan(c[i]) && std::isnan(portable[i])))
-            ++different;
-    CHECK(different == 0);
+    const auto different = [&](const std::vector<float>& found) {
+        std::size_t n = 0;
+        for (std::size_t i = 0; i < found.size(); ++i)
+            n += std::memcmp(&found[i], &portable[i], sizeof found[i]) != 0 &&
+                 !(std::isnan(found[i]) && std::isnan(portable[i]));
+        return n;
+    };
+    CHECK(different(c) == 0);
+    CHECK(different(by_twin) == 0);
 }
 
 }  // namespace

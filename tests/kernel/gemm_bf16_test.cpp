@@ -157,14 +157,15 @@ TEST_CASE("the paths of machines with and without tiles, whichever this one is: 
         std::vector<Bf16Pair> right(hat::Panels<Bf16Pair>::elements(n, steps));
         std::vector<Bf16Pair> left(hat::detail::left_rows(m) * stride, Bf16Pair{});
         const auto panels = hat::pack_plain<Bf16Pair>(hat::Serial{}, b.view(), right.data());
-        for (std::size_t i = 0; i < m; ++i) hat::simd::round_pairs(a.view().row(i), k, left.data() + i * stride);
+        for (std::size_t i = 0; i < m; ++i) hat::simd::round_left(a.view().row(i), k, left.data() + i * stride);
         const std::size_t count = right.size() / (steps * hat::tile_columns<Bf16Pair>);
         for (const hat::Epilogue<float>& end :
              {hat::Epilogue<float>{}, hat::Epilogue<float>{.bias = bias.data.data(), .relu = true, .scale = 0.3F},
               hat::Epilogue<float>{.bias = bias.data.data(), .accumulate = true}}) {
             Sheet<float> tiled = start, twin = start, chained = start;
             const hat::View<float> out = tiled.view(), twin_out = twin.view(), chained_out = chained.view();
-            hat::detail::multiply_tiles<true>(m, left.data(), stride, panels, 0, count, twin_out.data, twin_out.stride,
+            const hat::detail::PairPanels<Bf16Pair> operand(panels);
+            hat::detail::multiply_tiles<true>(m, left.data(), stride, operand, 0, count, twin_out.data, twin_out.stride,
                                               end);
             hat::detail::multiply_panels<Bf16Pair>(m, left.data(), stride, 1, panels, 0, count, chained_out.data,
                                                    chained_out.stride, end);
@@ -173,7 +174,7 @@ TEST_CASE("the paths of machines with and without tiles, whichever this one is: 
             CHECK(twin.padding_untouched());
             CHECK(chained.padding_untouched());
             if (!hat::simd::tiles_usable()) continue;
-            hat::detail::multiply_tiles(m, left.data(), stride, panels, 0, count, out.data, out.stride, end);
+            hat::detail::multiply_tiles(m, left.data(), stride, operand, 0, count, out.data, out.stride, end);
             CHECK(tiled == twin);
             CHECK(tiled.padding_untouched());
         }
@@ -193,14 +194,15 @@ TEST_CASE("a product of three parts is the chain of six products of tiles, bit f
         const Sheet<float> bt = transposed(b, 1), at = transposed(a, 4);
         // the parts of both, one after the other
         Sheet<float> left[3] = {a, a, a}, right[3] = {b, b, b};
-        for (std::size_t p = 0; p < 3; ++p) {
-            for (auto* parts : {left, right})
-                if (p)
-                    for (std::size_t i = 0; i < parts[p].rows; ++i)
-                        for (std::size_t j = 0; j < parts[p].cols; ++j)
-                            parts[p](i, j) = parts[p - 1](i, j) - rounded(parts[p - 1](i, j));
-        }
-        for (std::size_t p = 0; p < 3; ++p) left[p] = rounded(left[p]), right[p] = rounded(right[p]);
+        const auto split = [](const Sheet<float>& all, Sheet<float>* parts, auto part_of) {
+            for (std::size_t i = 0; i < all.rows; ++i)
+                for (std::size_t j = 0; j < all.cols; ++j) {
+                    float x = all(i, j);
+                    for (std::size_t p = 0; p < 3; ++p) parts[p](i, j) = hat::simd::first_of({part_of(x, p) << 16U});
+                }
+        };
+        split(a, left, [](float& x, std::size_t p) { return hat::simd::take_part<3, hat::simd::Side::left>(x, p); });
+        split(b, right, [](float& x, std::size_t p) { return hat::simd::take_part<3, hat::simd::Side::right>(x, p); });
         const auto expected_of = [&](const hat::Epilogue<float>& end) {
             Sheet<float> out = start;
             for (std::size_t i = 0; i < s.m; ++i)
@@ -240,6 +242,65 @@ TEST_CASE("a product of three parts is the chain of six products of tiles, bit f
             CHECK(gradient == expected);
             CHECK(gradient.padding_untouched());
         }
+    }
+}
+
+TEST_CASE_TEMPLATE("floats packed before are rounded while they are read: as if rounded before, bit for bit", P,
+                   Bf16Pair, Bf16Part) {
+    hat::Rng rng(6);
+    const hat::ThreadPool four(4);
+    constexpr std::size_t w = hat::tile_columns<float>;
+    auto shapes = bf16_shapes();
+    shapes.push_back({30, 5 * w, 512});
+    shapes.push_back({32, 18 * w + 1, 96});  // several pieces
+    shapes.push_back({33, 2 * w + 1, 1057});
+    shapes.push_back({70, 3 * w, 1057});  // several blocks of rows and of k
+    for (const auto& s : shapes) {
+        CAPTURE(s.m);
+        CAPTURE(s.n);
+        CAPTURE(s.k);
+        const Sheet<float> a(s.m, s.k, 3, rng), b(s.n, s.k, 5, rng), bias(1, s.n, 0, rng), start(s.m, s.n, 2, rng);
+        std::vector<P> pairs(hat::Panels<P>::elements(s.n, hat::chain_steps<P>(s.k)));
+        const auto before = hat::pack_transposed<P>(hat::Serial{}, b.view(), pairs.data());
+        const hat::PackedMatrix<float> packed(b.view());
+        std::vector<float> stored(hat::stored_elements(s.n, s.k));
+        for (std::size_t n = 0; n < s.n; ++n)
+            for (std::size_t k = 0; k < s.k; ++k)
+                stored[n / hat::stored_columns * hat::stored_columns * s.k + k * hat::stored_columns +
+                       n % hat::stored_columns] = b(n, k);
+        for (const hat::Epilogue<float>& end :
+             {hat::Epilogue<float>{.bias = bias.data.data(), .relu = true, .scale = 0.3F},
+              hat::Epilogue<float>{.accumulate = true, .dropout = {0.3, 5}}}) {
+            Sheet<float> expected = start, found = start, threaded = start, from_stored = start;
+            hat::multiply<P>(hat::Serial{}, a.view(), before, expected.view(), end);
+            hat::multiply<P>(hat::Serial{}, a.view(), packed.panels(), found.view(), end);
+            hat::multiply<P>(four, a.view(), packed.panels(), threaded.view(), end);
+            hat::multiply<P>(hat::Serial{}, a.view(), hat::stored_panels(stored.data(), s.n, s.k), from_stored.view(),
+                             end);
+            CHECK(found == expected);
+            CHECK(threaded == expected);
+            CHECK(from_stored == expected);
+            CHECK(found.padding_untouched());
+        }
+    }
+}
+
+TEST_CASE("packed linear layers of a precision are those of weights packed at each use, bit for bit") {
+    hat::Rng rng(7);
+    const std::size_t m = 9, n = 70, k = 50;
+    const Sheet<float> x(m, k, 1, rng), w(n, k, 2, rng), bias(1, n, 0, rng);
+    const hat::Linear<float> layer{w.view(), bias.data.data()};
+    Sheet<float> last(m, n);
+    for (const auto precision : {hat::Precision::fp32, hat::Precision::bf16, hat::Precision::bf16x3}) {
+        Sheet<float> expected(m, n), found(m, n);
+        hat::linear<float>(hat::Serial{}, x.view(), layer, expected.view(), {.relu = true, .scale = 0.5F}, precision);
+        hat::linear<float>(hat::Serial{}, x.view(), hat::PackedLinear<float>(layer, precision), found.view(),
+                           {.relu = true, .scale = 0.5F});
+        CHECK(found == expected);
+        if (precision == hat::Precision::bf16) {
+            CHECK_FALSE(found == last);
+        }
+        last = found;
     }
 }
 

@@ -257,14 +257,14 @@ TEST_CASE("rounding to pairs of bfloat16 equals its portable twin: to nearest ev
         };
         check(
             [&](bool portable, simd::Bf16Pair* out) {
-                portable ? simd::round_pairs_portable(first.data(), n, out) : simd::round_pairs(first.data(), n, out);
+                portable ? simd::round_left_portable(first.data(), n, out) : simd::round_left(first.data(), n, out);
             },
             (n + 1) / 2);
         for (const float* other : {static_cast<const float*>(second.data()), static_cast<const float*>(nullptr)})
             check(
                 [&](bool portable, simd::Bf16Pair* out) {
-                    portable ? simd::round_pairs_portable(first.data(), other, n, out)
-                             : simd::round_pairs(first.data(), other, n, out);
+                    portable ? simd::round_right_portable(first.data(), other, n, out)
+                             : simd::round_right(first.data(), other, n, out);
                 },
                 n);
     }
@@ -274,7 +274,7 @@ TEST_CASE("rounding to pairs of bfloat16 equals its portable twin: to nearest ev
     CHECK(simd::round_to_bf16(3.4e38F) == 0x7f80);  // beyond the largest
     const float one_two[] = {1, 2};
     simd::Bf16Pair pair;
-    simd::round_pairs(one_two, 2, &pair);
+    simd::round_left(one_two, 2, &pair);
     CHECK(simd::first_of(pair) == 1);
     CHECK(simd::second_of(pair) == 2);
 }
@@ -294,8 +294,8 @@ TEST_CASE("rounding to pairs and transposing equals its portable twin, bit for b
             // memory that ends with the block, so that a sanitizer sees what is read behind it
             std::vector<float> block(rows && k ? (rows - 1) * stride + k : 0);
             for (float& x : block) x = static_cast<float>(rng.normal());
-            simd::round_rows_across(block.data(), stride, rows, k, found.data(), w + 2);
-            simd::round_rows_across_portable(block.data(), stride, rows, k, portable.data(), w + 2);
+            simd::round_right_across(block.data(), stride, rows, k, found.data(), w + 2);
+            simd::round_right_across_portable(block.data(), stride, rows, k, portable.data(), w + 2);
             check();
             if (rows > 1 && k > 2) {
                 CHECK(simd::first_of(found[w + 2 + 1]) ==
@@ -303,8 +303,8 @@ TEST_CASE("rounding to pairs and transposing equals its portable twin, bit for b
             }
             block.assign(rows && k ? (k - 1) * stride + rows : 0, 0.0F);
             for (float& x : block) x = static_cast<float>(rng.normal());
-            simd::round_columns_along(block.data(), stride, k, rows, found.data(), w + 2);
-            simd::round_columns_along_portable(block.data(), stride, k, rows, portable.data(), w + 2);
+            simd::round_left_along(block.data(), stride, k, rows, found.data(), w + 2);
+            simd::round_left_along_portable(block.data(), stride, k, rows, portable.data(), w + 2);
             check();
             if (rows > 1 && k > 3) {
                 CHECK(simd::second_of(found[w + 2 + 1]) ==
@@ -322,13 +322,35 @@ TEST_CASE("three parts in bfloat16 are the number, and those of vectors equal th
         const std::uint32_t with_exponent = bits | (64 + static_cast<std::uint32_t>(rng.below(128))) << 23U;
         std::memcpy(&x, &with_exponent, sizeof x);
     }
-    for (const float x : block) {
-        float rest = x, sum = 0;
-        std::uint32_t parts[3];
-        for (std::uint32_t& p : parts) p = simd::take_bf16(rest);
-        CHECK(rest == 0);
-        for (std::size_t i = 3; i-- > 0;) sum += simd::first_of({parts[i] << 16U});
-        CHECK(sum == x);
+    const auto parts_of = [](float x, bool left) {
+        std::array<std::uint32_t, 3> parts;
+        for (std::size_t p = 0; p < 3; ++p)
+            parts[p] = left ? simd::take_part<3, simd::Side::left>(x, p) : simd::take_part<3, simd::Side::right>(x, p);
+        CHECK((x == 0 || std::isnan(x)));  // nothing is left
+        return parts;
+    };
+    for (const float x : block)
+        for (const bool left : {false, true}) {
+            float sum = 0;
+            const auto parts = parts_of(x, left);
+            for (std::size_t i = 3; i-- > 0;) sum += simd::first_of({parts[i] << 16U});
+            CHECK(sum == x);
+            const float first = simd::first_of({parts[0] << 16U});
+            // half a unit of the first part's last place, or all of it towards zero
+            CHECK(std::abs(x - first) <= std::ldexp(std::abs(x), left ? -8 : -7));
+            if (!left) CHECK(std::abs(first) <= std::abs(x));
+        }
+    CHECK(parts_of(1.00390625F, true)[0] == 0x3f81);  // halfway: away from zero
+    CHECK(parts_of(1.00390625F, false)[0] == 0x3f80);
+    for (const bool left : {false, true}) {  // a broken number stays one, whatever its bits
+        for (const std::uint32_t bits :
+             {0x7fc00000U, 0x7fffffffU, 0xffffffffU, 0x7f800001U, 0x7f800000U, 0xff800000U}) {
+            float x;
+            std::memcpy(&x, &bits, sizeof x);
+            const auto parts = parts_of(x, left);
+            CHECK(std::any_of(parts.begin(), parts.end(),
+                              [](std::uint32_t p) { return std::isnan(simd::first_of({p << 16U})); }));
+        }
     }
     for (const std::size_t n : {std::size_t{1}, w - 1, w, 2 * w - 1, 2 * w}) {
         CAPTURE(n);
@@ -336,20 +358,20 @@ TEST_CASE("three parts in bfloat16 are the number, and those of vectors equal th
         const auto check = [&] {
             for (std::size_t i = 0; i < found.size(); ++i) CHECK(found[i].bits == portable[i].bits);
         };
-        simd::round_pairs<3>(block.data(), n, found.data(), step);
-        simd::round_pairs_portable<3>(block.data(), n, portable.data(), step);
+        simd::round_left<3>(block.data(), n, found.data(), step);
+        simd::round_left_portable<3>(block.data(), n, portable.data(), step);
         check();
         for (std::size_t p = 0; p < 3; ++p) CHECK(found[p * step + (n + 1) / 2].bits == 7);
-        simd::round_pairs<3>(block.data(), block.data() + n, n, found.data(), step);
-        simd::round_pairs_portable<3>(block.data(), block.data() + n, n, portable.data(), step);
+        simd::round_right<3>(block.data(), block.data() + n, n, found.data(), step);
+        simd::round_right_portable<3>(block.data(), block.data() + n, n, portable.data(), step);
         check();
-        float rest = block[0];
-        for (std::size_t p = 0; p < 3; ++p) CHECK((found[p * step].bits >> 16U) == simd::take_bf16(rest));
-        simd::round_rows_across<3>(block.data(), 2 * w + 1, w - 1, n, found.data(), w + 2, step);
-        simd::round_rows_across_portable<3>(block.data(), 2 * w + 1, w - 1, n, portable.data(), w + 2, step);
+        const auto parts = parts_of(block[0], false);
+        for (std::size_t p = 0; p < 3; ++p) CHECK((found[p * step].bits >> 16U) == parts[p]);
+        simd::round_right_across<3>(block.data(), 2 * w + 1, w - 1, n, found.data(), w + 2, step);
+        simd::round_right_across_portable<3>(block.data(), 2 * w + 1, w - 1, n, portable.data(), w + 2, step);
         check();
-        simd::round_columns_along<3>(block.data(), w + 1, n, w - 1, found.data(), w + 2, step);
-        simd::round_columns_along_portable<3>(block.data(), w + 1, n, w - 1, portable.data(), w + 2, step);
+        simd::round_left_along<3>(block.data(), w + 1, n, w - 1, found.data(), w + 2, step);
+        simd::round_left_along_portable<3>(block.data(), w + 1, n, w - 1, portable.data(), w + 2, step);
         check();
     }
 }

@@ -39,19 +39,24 @@ public:
     using CachesFor = Caches;  ///< the same for any beam
 
     /// Packs a copy of the matrices and keeps a reference to the weights (embeddings, biases and norms are read from
-    /// there): they must outlive the model. Throws shape_mismatch unless `arch` is a leading block of the weights.
-    InferenceModel(const Weights<T>& weights, const RuntimeArch& arch)
-        : InferenceModel(std::shared_ptr<const Weights<T>>(std::shared_ptr<void>{}, &weights), arch) {}
+    /// there): they must outlive the model. Weights stay in T whatever the precision is: products round their operands
+    /// as they read them. Throws shape_mismatch unless `arch` is a leading block of the weights.
+    InferenceModel(const Weights<T>& weights, const RuntimeArch& arch, Precision precision = Precision::fp32)
+        : InferenceModel(std::shared_ptr<const Weights<T>>(std::shared_ptr<void>{}, &weights), arch, precision) {}
     /// The same, sharing the weights.
-    InferenceModel(std::shared_ptr<const Weights<T>> weights, const RuntimeArch& arch)
-        : InferenceModel(std::move(weights), arch, nullptr) {}
+    InferenceModel(std::shared_ptr<const Weights<T>> weights, const RuntimeArch& arch,
+                   Precision precision = Precision::fp32)
+        : InferenceModel(std::move(weights), arch, precision, nullptr) {}
     /// Takes the weights over and packs them where they are, so that they are in memory once. A SubTransformer that is
     /// not all of them is extracted first. Throws shape_mismatch unless `arch` is a leading block of the weights.
-    InferenceModel(Weights<T>&& weights, const RuntimeArch& arch)
-        : InferenceModel(std::make_shared<Weights<T>>(whole(std::move(weights), arch)), arch, std::true_type{}) {}
+    InferenceModel(Weights<T>&& weights, const RuntimeArch& arch, Precision precision = Precision::fp32)
+        : InferenceModel(std::make_shared<Weights<T>>(whole(std::move(weights), arch)), arch, precision,
+                         std::true_type{}) {}
 
     /// The SubTransformer that runs.
     const RuntimeArch& arch() const { return sub_.arch(); }
+    /// What products round their operands to.
+    Precision precision() const { return precision_; }
     /// The configuration of the weights.
     const TransformerConfig& config() const { return sub_.config(); }
     /// The encoder's layers, packed.
@@ -115,12 +120,14 @@ public:
     const SubTransformerView<T>& sub() const { return sub_; }
 
 private:
-    InferenceModel(const std::shared_ptr<Weights<T>>& weights, const RuntimeArch& arch, std::true_type)
-        : InferenceModel(weights, arch, weights->values().data()) {}
+    InferenceModel(const std::shared_ptr<Weights<T>>& weights, const RuntimeArch& arch, Precision precision,
+                   std::true_type)
+        : InferenceModel(weights, arch, precision, weights->values().data()) {}
     /// `own` is the first of the weights if they may be overwritten, else null.
-    InferenceModel(std::shared_ptr<const Weights<T>> weights, const RuntimeArch& arch, T* own)
+    InferenceModel(std::shared_ptr<const Weights<T>> weights, const RuntimeArch& arch, Precision precision, T* own)
         : weights_(std::move(weights)),
           own_(own),
+          precision_(precision),
           sub_(*weights_, arch),
           encoder_embedding_(sub_.encoder_embedding()),
           decoder_embedding_(sub_.decoder_embedding()) {
@@ -151,8 +158,10 @@ private:
     /// `room`: rows up to a full panel may follow the matrix (those of a vocabulary).
     PackedLinear<T> pack(const Linear<T>& l, bool room = false) const {
         const View<const T>& w = l.weight;
-        if (!own_ || w.stride != w.cols || (w.rows % tile_columns<T> != 0 && !room)) return PackedLinear<T>(l);
-        return {pack_transposed_in_place<T>({own_ + (w.data - weights_->values().data()), w.rows, w.cols}), l.bias};
+        if (!own_ || w.stride != w.cols || (w.rows % tile_columns<T> != 0 && !room))
+            return PackedLinear<T>(l, precision_);
+        return {pack_transposed_in_place<T>({own_ + (w.data - weights_->values().data()), w.rows, w.cols}), l.bias,
+                precision_};
     }
     AttentionWeights<PackedLinear<T>> pack(const AttentionWeights<Linear<T>>& w) const {
         return {pack(w.q), pack(w.k), pack(w.v), pack(w.out)};
@@ -163,6 +172,7 @@ private:
 
     std::shared_ptr<const Weights<T>> weights_;
     T* own_;
+    Precision precision_;
     SubTransformerView<T> sub_;
     EmbeddingTable<T> encoder_embedding_, decoder_embedding_;
     PackedLinear<T> output_;

@@ -32,6 +32,9 @@ struct TranslateOptions {
     std::size_t threads = 1;           ///< 0: one per hardware thread; translations do not depend on it
     std::size_t batch_tokens = 1024;   ///< source tokens translated together: speed against memory
     std::size_t batch_sentences = 64;  ///< and at most so many sentences
+    /// What products round their operands to. With AMX, bf16x3 is as exact as fp32 and faster for many sentences at
+    /// once, slower for a single one (docs/performance.md); elsewhere it is fp32.
+    Precision precision = Precision::fp32;
 };
 
 /// A translation as text. `hypothesis.tokens` are the target's ids.
@@ -69,8 +72,8 @@ public:
     /// From parts in memory. Throws bad_file when vocabularies and tokenizers differ in size.
     Translator(std::shared_ptr<const Weights<float>> weights, const RuntimeArch& arch, TokenizerPair tokenizers,
                const TranslateOptions& options = {}, const std::string& name = "hat::Translator")
-        : Translator(std::make_unique<InferenceModel<float>>(std::move(weights), arch), std::move(tokenizers), options,
-                     name) {}
+        : Translator(std::make_unique<InferenceModel<float>>(std::move(weights), arch, options.precision),
+                     std::move(tokenizers), options, name) {}
 
     /// The network that translates.
     const InferenceModel<float>& model() const { return *model_; }
@@ -109,7 +112,7 @@ private:
         require("target", tokenizers_.target.vocabulary_size(), model_->target_vocab());
     }
     Translator(Model&& model, TokenizerPair tokenizers, const TranslateOptions& options, const std::string& name)
-        : Translator(std::make_unique<InferenceModel<float>>(std::move(model.weights), model.arch),
+        : Translator(std::make_unique<InferenceModel<float>>(std::move(model.weights), model.arch, options.precision),
                      std::move(tokenizers), options, name) {
         require_noted(model.notes, tokenizers_, name);
     }

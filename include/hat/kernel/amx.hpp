@@ -125,15 +125,44 @@ void dot_tiles_portable(std::size_t steps, const P* a, std::size_t a_row, const 
         }
 }
 
-/// c[16 R x width<float> C] (+)= a b: R, C = 1 or 2, `steps` a multiple of parts<P> * tile_side. Rows of `a` are a_row
-/// pairs apart, steps of `b` b_step pairs, rows of `c` c_row numbers. With `load`, sums continue from c. Where the code
-/// is compiled for AMX, it needs tiles_usable() and a TileScope; elsewhere it is the twin.
-template <std::size_t R, std::size_t C, class P>
-inline void dot_tiles(std::size_t steps, const P* a, std::size_t a_row, const P* b, std::size_t b_step, float* c,
-                      std::size_t c_row, bool load) {
+/// Steps that dot_tiles() takes at once: a tile of each part.
+template <class P>
+inline constexpr std::size_t steps_at_once = parts<P>* tile_side;
+
+/// A right operand of dot_tiles() that is in memory: steps are `step` pairs apart.
+template <class P>
+struct StepsInMemory {
+    const P* first;    ///< of the first step
+    std::size_t step;  ///< pairs from a step to the next
+
+    /// Steps [s, s + steps_at_once<P>).
+    const P* at(std::size_t s) const { return first + s * step; }
+    /// Called while tiles multiply, prepare_calls times for each at().
+    void prepare() const {}
+};
+/// How often dot_tiles() lets its right operand prepare what comes next.
+inline constexpr std::size_t prepare_calls = 4;
+
+/// dot_tiles() by the portable twin.
+template <std::size_t R, std::size_t C, class P, class Right>
+void dot_tiles_by_twin(std::size_t steps, const P* a, std::size_t a_row, const Right& b, float* c, std::size_t c_row,
+                       bool load) {
+    if (steps == 0) dot_tiles_portable<R, C>(0, a, a_row, b.at(0), b.step, c, c_row, load);
+    for (std::size_t s = 0; s < steps; s += steps_at_once<P>) {
+        dot_tiles_portable<R, C>(steps_at_once<P>, a + s, a_row, b.at(s), b.step, c, c_row, load || s > 0);
+        for (std::size_t i = 0; i < prepare_calls; ++i) b.prepare();
+    }
+}
+
+/// c[16 R x width<float> C] (+)= a b: R, C = 1 or 2, `steps` a multiple of steps_at_once<P>. Rows of `a` are a_row
+/// pairs apart, rows of `c` c_row numbers; `b` is what StepsInMemory is. With `load`, sums continue from c. Where the
+/// code is compiled for AMX, it needs tiles_usable() and a TileScope; elsewhere it is the twin.
+template <std::size_t R, std::size_t C, class P, class Right>
+inline void dot_tiles(std::size_t steps, const P* a, std::size_t a_row, const Right& b, float* c, std::size_t c_row,
+                      bool load) {
 #if defined(HAT_AMX)
     static_assert(1 <= R && R <= 2 && 1 <= C && C <= 2 && width<float> == 16);
-    const std::size_t a_bytes = a_row * sizeof(Bf16Pair), b_bytes = b_step * sizeof(Bf16Pair),
+    const std::size_t a_bytes = a_row * sizeof(Bf16Pair), b_bytes = b.step * sizeof(Bf16Pair),
                       c_bytes = c_row * sizeof(float);
     float* const below = c + 16 * c_row;
     asm volatile("" ::: "memory");  // g++'s intrinsics do not tell that they read memory
@@ -148,9 +177,9 @@ inline void dot_tiles(std::size_t steps, const P* a, std::size_t a_row, const P*
         if constexpr (R == 2) _tile_zero(2);
         if constexpr (R == 2 && C == 2) _tile_zero(3);
     }
-    const auto product = [&]<std::size_t I>(std::size_t s) {
+    const auto product = [&]<std::size_t I>(std::size_t s, const P* steps_of_b) {
         constexpr PartProduct of = part_products<P>[I], before = part_products<P>[I ? I - 1 : 0];
-        const P* const right = b + (s + of.right * tile_side) * b_step;
+        const P* const right = steps_of_b + of.right * tile_side * b.step;
         const P* const left = a + s + of.left * tile_side;
         if constexpr (I == 0 || of.right != before.right) {
             _tile_loadd(6, right, b_bytes);
@@ -164,18 +193,22 @@ inline void dot_tiles(std::size_t steps, const P* a, std::size_t a_row, const P*
         if constexpr (C == 2) _tile_dpbf16ps(1, 4, 7);
         if constexpr (R == 2) _tile_dpbf16ps(2, 5, 6);
         if constexpr (R == 2 && C == 2) _tile_dpbf16ps(3, 5, 7);
+        // a few instructions at a time: they run beside the products
+        for (std::size_t i = I; i < prepare_calls; i += part_products<P>.size()) b.prepare();
     };
-    for (std::size_t s = 0; s < steps; s += parts<P> * tile_side) [&]<std::size_t... I>(std::index_sequence<I...>) {
-            (product.template operator()<I>(s), ...);
-        }
-    (std::make_index_sequence<part_products<P>.size()>{});
+    for (std::size_t s = 0; s < steps; s += steps_at_once<P>) {
+        asm volatile("" ::: "memory");  // what was prepared is in memory
+        const P* const now = b.at(s);
+        [&]<std::size_t... I>(std::index_sequence<I...>) { (product.template operator()<I>(s, now), ...); }
+        (std::make_index_sequence<part_products<P>.size()>{});
+    }
     _tile_stored(0, c, c_bytes);
     if constexpr (C == 2) _tile_stored(1, c + 16, c_bytes);
     if constexpr (R == 2) _tile_stored(2, below, c_bytes);
     if constexpr (R == 2 && C == 2) _tile_stored(3, below + 16, c_bytes);
     asm volatile("" ::: "memory");
 #else
-    dot_tiles_portable<R, C>(steps, a, a_row, b, b_step, c, c_row, load);
+    dot_tiles_by_twin<R, C>(steps, a, a_row, b, c, c_row, load);
 #endif
 }
 #undef HAT_AMX

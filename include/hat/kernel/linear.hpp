@@ -22,14 +22,17 @@ struct Linear {
 /// Weights packed once, for running a model many times.
 template <class T>
 struct PackedLinear {
-    PackedMatrix<T> weight;   ///< K x N in panels
-    const T* bias = nullptr;  ///< N numbers; null: none
+    PackedMatrix<T> weight;                 ///< K x N in panels
+    const T* bias = nullptr;                ///< N numbers; null: none
+    Precision precision = Precision::fp32;  ///< what the operands of the product are rounded to (float only)
 
     PackedLinear() = default;
     /// Packs the weights of `l`; the bias stays where it is.
-    explicit PackedLinear(const Linear<T>& l) : weight(l.weight), bias(l.bias) {}
+    explicit PackedLinear(const Linear<T>& l, Precision p = Precision::fp32)
+        : weight(l.weight), bias(l.bias), precision(p) {}
     /// Weights that are packed already.
-    PackedLinear(const Panels<T>& panels, const T* b) : weight(panels), bias(b) {}
+    PackedLinear(const Panels<T>& panels, const T* b, Precision p = Precision::fp32)
+        : weight(panels), bias(b), precision(p) {}
     /// N.
     std::size_t outputs() const { return weight.panels().n; }
 };
@@ -67,7 +70,9 @@ void linear(const E& executor, const X& x, const Linear<T>& layer, const Y& y, A
 /// The same from packed weights, to the bit.
 template <class T, ExecutorPolicy E, ViewOf<T> X, ViewOf<T> Y>
 void linear(const E& executor, const X& x, const PackedLinear<T>& layer, const Y& y, Activation<T> end = {}) {
-    multiply<T>(executor, x, layer.weight.panels(), y, {.bias = layer.bias, .relu = end.relu, .scale = end.scale});
+    detail::with_operand<T>(layer.precision, [&]<class In>() {
+        multiply<In>(executor, x, layer.weight.panels(), y, {.bias = layer.bias, .relu = end.relu, .scale = end.scale});
+    });
 }
 /// The same from stored weights, to the bit.
 template <class T, ExecutorPolicy E, ViewOf<T> X, Extent N, Extent K, ViewOf<T> Y>

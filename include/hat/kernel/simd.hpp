@@ -781,110 +781,151 @@ constexpr float first_of(Bf16Pair p) { return std::bit_cast<float>(p.bits & 0xff
 /// See first_of().
 constexpr float second_of(Bf16Pair p) { return std::bit_cast<float>(p.bits << 16U); }
 
-/// x rounded to bfloat16; x becomes what is left of it. Three parts taken so have 3 x 8 bits, the 24 of a float: their
-/// sum is the number, unless a part is smaller than the smallest normal number; what is beyond the largest number in
-/// bfloat16 has parts that are no numbers. The functions below that round numbers to pairs do so `Parts` times, the
-/// numbers first, then what is left of them; part p goes to out + p * part_step.
-constexpr std::uint32_t take_bf16(float& x) {
-    const std::uint32_t rounded = round_to_bf16(x);
-    x -= std::bit_cast<float>(rounded << 16U);
-    return rounded;
+/// Which operand of a product numbers belong to: what their three parts are depends on it.
+enum class Side { left, right };
+
+/// Part `p` of `Parts` of x, as bits of bfloat16; x becomes what is left of it for the next one. A single part is x
+/// rounded to nearest even. Three parts have 3 x 8 bits, the 24 of a float: their sum is the number, unless a part is
+/// smaller than the smallest normal number; what is infinite, or becomes so when it is rounded, has a part that is no
+/// number. Parts of left operands are rounded (halves away from zero), those of right operands cut, which takes fewer
+/// instructions: with one operand rounded, what a product of parts leaves out has either sign.
+template <std::size_t Parts, Side side>
+constexpr std::uint32_t take_part(float& x, std::size_t p) {
+    if constexpr (Parts == 1) return round_to_bf16(x);
+    const std::uint32_t half = side == Side::left && p + 1 < Parts ? 0x8000U : 0U;
+    const std::uint32_t bits = (std::bit_cast<std::uint32_t>(x) + half) & 0xffff0000U;
+    x -= std::bit_cast<float>(bits);
+    return bits >> 16U;
 }
 #if defined(HAT_BF16_512)
-/// 32 numbers rounded to bfloat16, those of `lower` first; they become what is left of them.
-inline __m512i take_bf16(Vec<float>& lower, Vec<float>& upper) {
-    const auto rounded = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(upper, lower));
-    const auto back = [](__m256i half) {
-        return Vec<float>(_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16)));
-    };
-    lower = lower - back(_mm512_castsi512_si256(rounded));
-    upper = upper - back(_mm512_extracti64x4_epi64(rounded, 1));
-    return rounded;
+/// take_part() of 16 numbers, one of three parts; below its bits there are others.
+template <std::size_t Parts, Side side>
+inline __m512i take_part(Vec<float>& x, std::size_t p) {
+    __m512i bits = _mm512_castps_si512(x);
+    if (side == Side::left && p + 1 < Parts) bits = _mm512_add_epi32(bits, _mm512_set1_epi32(0x8000));
+    const __m512i part = _mm512_and_si512(bits, _mm512_set1_epi32(static_cast<std::int32_t>(0xffff0000U)));
+    x = x - Vec<float>(_mm512_castsi512_ps(part));
+    return bits;
 }
-/// The permutation that makes pairs of the 16-bit numbers of the lower (second in a pair) and the upper half.
-inline __m512i interleaved_halves() {
-    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    return _mm512_or_si512(lane, _mm512_slli_epi32(_mm512_add_epi32(lane, _mm512_set1_epi32(16)), 16));
+/// 0, 1, .., 15.
+inline __m512i lane_numbers() { return _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15); }
+/// Part p of 16 pairs of a number of `first` and one of `second`.
+template <std::size_t Parts, Side side>
+inline __m512i take_pairs(Vec<float>& first, Vec<float>& second, std::size_t p) {
+    if constexpr (Parts == 1) {
+        // lane i of `second` and of `first`, which are halves of one register
+        const __m512i both = _mm512_add_epi32(_mm512_mullo_epi32(lane_numbers(), _mm512_set1_epi32(0x00010001)),
+                                              _mm512_set1_epi32(0x00100000));
+        return _mm512_permutexvar_epi16(both, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(first, second)));
+    } else {
+        const __m512i upper = take_part<Parts, side>(first, p), lower = take_part<Parts, side>(second, p);
+        // lower >> 16 | (upper & mask)
+        return _mm512_ternarylogic_epi32(_mm512_srli_epi32(lower, 16), upper,
+                                         _mm512_set1_epi32(static_cast<std::int32_t>(0xffff0000U)), 0xf8);
+    }
+}
+/// Part p of 16 pairs of neighbours, of which the first eight are in `before`.
+template <std::size_t Parts, Side side>
+inline __m512i take_neighbours(Vec<float>& before, Vec<float>& after, std::size_t p) {
+    if constexpr (Parts == 1) {
+        return _mm512_rol_epi32(reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(after, before)), 16);
+    } else {
+        // the upper halves of numbers 2 i (above) and 2 i + 1
+        const __m512i uppers = _mm512_add_epi32(_mm512_mullo_epi32(lane_numbers(), _mm512_set1_epi32(0x00040004)),
+                                                _mm512_set1_epi32(0x00010003));
+        const __m512i lower = take_part<Parts, side>(before, p), upper = take_part<Parts, side>(after, p);
+        return _mm512_permutex2var_epi16(lower, uppers, upper);
+    }
 }
 #endif
 
-/// The portable twin of round_pairs(row).
+// Numbers rounded to pairs, as a left operand needs them and as a right one does. Part p of them goes to
+// out + p * part_step.
+
+/// The portable twin of round_left.
 template <std::size_t Parts = 1>
-void round_pairs_portable(const float* row, std::size_t k, Bf16Pair* out, std::size_t part_step = 0) {
+void round_left_portable(const float* row, std::size_t k, Bf16Pair* out, std::size_t part_step = 0) {
     for (std::size_t i = 0; i < k; i += 2) {
         float first = row[i], second = i + 1 < k ? row[i + 1] : 0.0F;
-        for (std::size_t p = 0; p < Parts; ++p)
-            out[p * part_step + i / 2] = {take_bf16(first) << 16U | take_bf16(second)};
+        for (std::size_t p = 0; p < Parts; ++p) {
+            const std::uint32_t upper = take_part<Parts, Side::left>(first, p);
+            out[p * part_step + i / 2] = {upper << 16U | take_part<Parts, Side::left>(second, p)};
+        }
     }
 }
 /// Rounds the k neighbours of a row to (k + 1) / 2 pairs; a missing last number is zero.
 template <std::size_t Parts = 1>
-void round_pairs(const float* row, std::size_t k, Bf16Pair* out, std::size_t part_step = 0) {
+void round_left(const float* row, std::size_t k, Bf16Pair* out, std::size_t part_step = 0) {
     std::size_t i = 0;
 #if defined(HAT_BF16_512)
     for (; i + 32 <= k; i += 32) {
-        Vec<float> lower = load(row + i), upper = load(row + i + 16);
+        Vec<float> before = load(row + i), after = load(row + i + 16);
 #pragma GCC unroll 4
         for (std::size_t p = 0; p < Parts; ++p)
-            _mm512_storeu_si512(out + p * part_step + i / 2, _mm512_rol_epi32(take_bf16(lower, upper), 16));
+            _mm512_storeu_si512(out + p * part_step + i / 2, take_neighbours<Parts, Side::left>(before, after, p));
     }
 #endif
-    round_pairs_portable<Parts>(row + i, k - i, out + i / 2, part_step);
+    round_left_portable<Parts>(row + i, k - i, out + i / 2, part_step);
 }
-/// The portable twin of round_pairs(first, second).
+/// The portable twin of round_right.
 template <std::size_t Parts = 1>
-void round_pairs_portable(const float* first, const float* second, std::size_t n, Bf16Pair* out,
+void round_right_portable(const float* first, const float* second, std::size_t n, Bf16Pair* out,
                           std::size_t part_step = 0) {
     for (std::size_t i = 0; i < n; ++i) {
-        float upper = first[i], lower = second ? second[i] : 0.0F;
-        for (std::size_t p = 0; p < Parts; ++p) out[p * part_step + i] = {take_bf16(upper) << 16U | take_bf16(lower)};
+        float above = first[i], below = second ? second[i] : 0.0F;
+        for (std::size_t p = 0; p < Parts; ++p) {
+            const std::uint32_t upper = take_part<Parts, Side::right>(above, p);
+            out[p * part_step + i] = {upper << 16U | take_part<Parts, Side::right>(below, p)};
+        }
     }
 }
 /// Rounds two rows of n numbers to n pairs; a missing second row (null) is zeros.
 template <std::size_t Parts = 1>
-void round_pairs(const float* first, const float* second, std::size_t n, Bf16Pair* out, std::size_t part_step = 0) {
+inline void round_right(const float* first, const float* second, std::size_t n, Bf16Pair* out,
+                        std::size_t part_step = 0) {
     std::size_t i = 0;
 #if defined(HAT_BF16_512)
-    const __m512i halves = interleaved_halves();
     for (; i + 16 <= n; i += 16) {
         Vec<float> lower = second ? load(second + i) : zero<float>(), upper = load(first + i);
 #pragma GCC unroll 4
         for (std::size_t p = 0; p < Parts; ++p)
-            _mm512_storeu_si512(out + p * part_step + i, _mm512_permutexvar_epi16(halves, take_bf16(lower, upper)));
+            _mm512_storeu_si512(out + p * part_step + i, take_pairs<Parts, Side::right>(upper, lower, p));
     }
+    if (i == n) return;
 #endif
-    round_pairs_portable<Parts>(first + i, second ? second + i : nullptr, n - i, out + i, part_step);
+    round_right_portable<Parts>(first + i, second ? second + i : nullptr, n - i, out + i, part_step);
 }
 
-/// The portable twin of round_rows_across.
+/// The portable twin of round_right_across.
 template <std::size_t Parts = 1>
-void round_rows_across_portable(const float* in, std::size_t stride, std::size_t rows, std::size_t k, Bf16Pair* out,
-                                std::size_t out_stride, std::size_t part_step = 0) {
+void round_right_across_portable(const float* in, std::size_t stride, std::size_t rows, std::size_t k, Bf16Pair* out,
+                                 std::size_t out_stride, std::size_t part_step = 0) {
     for (std::size_t r = 0; r < width<float>; ++r)
         for (std::size_t s = 0; s < width<float>; ++s) {
             Bf16Pair pair[Parts] = {};
+            const float* const from = in + r * stride + 2 * s;
             if (r < rows && 2 * s < k)
-                round_pairs_portable<Parts>(in + r * stride + 2 * s, 2 * s + 1 < k ? 2 : 1, pair, 1);
+                round_right_portable<Parts>(from, 2 * s + 1 < k ? from + 1 : nullptr, 1, pair, 1);
             for (std::size_t p = 0; p < Parts; ++p) out[p * part_step + s * out_stride + r] = pair[p];
         }
 }
 /// Rounds `rows` <= w rows of k <= 2 w neighbours (w = width<float>) and transposes their pairs: pair s of row r
 /// becomes out[s * out_stride + r]. Writes w x w pairs, zeros where there is nothing; reads nothing outside the block.
 template <std::size_t Parts = 1>
-void round_rows_across(const float* in, std::size_t stride, std::size_t rows, std::size_t k, Bf16Pair* out,
-                       std::size_t out_stride, std::size_t part_step = 0) {
+void round_right_across(const float* in, std::size_t stride, std::size_t rows, std::size_t k, Bf16Pair* out,
+                        std::size_t out_stride, std::size_t part_step = 0) {
 #if defined(HAT_BF16_512)
     const auto numbers = [&](std::size_t r, std::size_t first) {
         if (r >= rows || first >= k) return zero<float>();
         const float* const from = in + r * stride + first;
         return k - first >= 16 ? load(from) : load_partial(from, k - first);
     };
-    Vec<float> lower[16], upper[16], v[16];
+    Vec<float> before[16], after[16], v[16];
     for (std::size_t p = 0; p < Parts; ++p) {
 #pragma GCC unroll 16
         for (std::size_t r = 0; r < 16; ++r) {
-            if (p == 0) lower[r] = numbers(r, 0), upper[r] = numbers(r, 16);
-            v[r] = Vec<float>(_mm512_castsi512_ps(_mm512_rol_epi32(take_bf16(lower[r], upper[r]), 16)));
+            if (p == 0) before[r] = numbers(r, 0), after[r] = numbers(r, 16);
+            v[r] = Vec<float>(_mm512_castsi512_ps(take_neighbours<Parts, Side::right>(before[r], after[r], p)));
         }
         transpose_registers<float>(v);
 #pragma GCC unroll 16
@@ -892,19 +933,20 @@ void round_rows_across(const float* in, std::size_t stride, std::size_t rows, st
             _mm512_storeu_si512(out + p * part_step + s * out_stride, _mm512_castps_si512(v[s]));
     }
 #else
-    round_rows_across_portable<Parts>(in, stride, rows, k, out, out_stride, part_step);
+    round_right_across_portable<Parts>(in, stride, rows, k, out, out_stride, part_step);
 #endif
 }
-/// The portable twin of round_columns_along.
+/// The portable twin of round_left_along.
 template <std::size_t Parts = 1>
-void round_columns_along_portable(const float* in, std::size_t stride, std::size_t k, std::size_t columns,
-                                  Bf16Pair* out, std::size_t out_stride, std::size_t part_step = 0) {
+void round_left_along_portable(const float* in, std::size_t stride, std::size_t k, std::size_t columns, Bf16Pair* out,
+                               std::size_t out_stride, std::size_t part_step = 0) {
     for (std::size_t s = 0; s < width<float>; ++s)
         for (std::size_t c = 0; c < width<float>; ++c) {
             Bf16Pair pair[Parts] = {};
             if (c < columns && 2 * s < k) {
                 const float* const first = in + 2 * s * stride + c;
-                round_pairs_portable<Parts>(first, 2 * s + 1 < k ? first + stride : nullptr, 1, pair, 1);
+                const float both[2] = {*first, 2 * s + 1 < k ? first[stride] : 0.0F};
+                round_left_portable<Parts>(both, 2, pair, 1);
             }
             for (std::size_t p = 0; p < Parts; ++p) out[p * part_step + c * out_stride + s] = pair[p];
         }
@@ -913,19 +955,18 @@ void round_columns_along_portable(const float* in, std::size_t stride, std::size
 /// them: pair s of column c becomes out[c * out_stride + s]. Writes w x w pairs, zeros where there is nothing; reads
 /// nothing outside the block.
 template <std::size_t Parts = 1>
-void round_columns_along(const float* in, std::size_t stride, std::size_t k, std::size_t columns, Bf16Pair* out,
-                         std::size_t out_stride, std::size_t part_step = 0) {
+void round_left_along(const float* in, std::size_t stride, std::size_t k, std::size_t columns, Bf16Pair* out,
+                      std::size_t out_stride, std::size_t part_step = 0) {
 #if defined(HAT_BF16_512)
     const auto row = [&](std::size_t i) {
         return i >= k ? zero<float>() : columns == 16 ? load(in + i * stride) : load_partial(in + i * stride, columns);
     };
-    const __m512i halves = interleaved_halves();
     Vec<float> upper[16], lower[16], v[16];
     for (std::size_t p = 0; p < Parts; ++p) {
 #pragma GCC unroll 16
         for (std::size_t s = 0; s < 16; ++s) {
             if (p == 0) upper[s] = row(2 * s), lower[s] = row(2 * s + 1);
-            v[s] = Vec<float>(_mm512_castsi512_ps(_mm512_permutexvar_epi16(halves, take_bf16(lower[s], upper[s]))));
+            v[s] = Vec<float>(_mm512_castsi512_ps(take_pairs<Parts, Side::left>(upper[s], lower[s], p)));
         }
         transpose_registers<float>(v);
 #pragma GCC unroll 16
@@ -933,7 +974,7 @@ void round_columns_along(const float* in, std::size_t stride, std::size_t k, std
             _mm512_storeu_si512(out + p * part_step + c * out_stride, _mm512_castps_si512(v[c]));
     }
 #else
-    round_columns_along_portable<Parts>(in, stride, k, columns, out, out_stride, part_step);
+    round_left_along_portable<Parts>(in, stride, k, columns, out, out_stride, part_step);
 #endif
 }
 
