@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <hat/core/error.hpp>
 #include <hat/io/units.hpp>
+#include <hat/kernel/gemm_bf16.hpp>
 #include <hat/latency/device.hpp>
 #include <hat/version.hpp>
 #include <iostream>
@@ -142,6 +143,14 @@ inline void notice_skipped_keys(const std::vector<std::string>& skipped, bool qu
     std::string text;
     for (const auto& key : skipped) text += (text.empty() ? "" : ", ") + key;
     std::cerr << "hat: notice: keys without a meaning here are skipped: " << text << "\n";
+}
+
+/// What a precision is worth where there are no tiles (AMX); nothing where there is nothing to say. `option` names it.
+inline std::string without_tiles(const std::string& option, Precision precision) {
+    if (precision == Precision::fp32 || simd::tiles_usable()) return {};
+    return "notice: '" + option + std::string(name_of(precision)) + "' is " +
+           (precision == Precision::bf16x3 ? "the same as fp32" : "perhaps slower than fp32") +
+           " without AMX, which this build or this machine lacks";
 }
 
 /// A number with so many decimals.

@@ -15,12 +15,13 @@ using hat_test::random_sentences;
 /// The logits of the last of `prefix`'s positions by a full forward pass.
 template <class T>
 std::vector<T> full_logits(hat::ElasticTransformer<T>& model, const hat::RuntimeArch& arch,
-                           std::span<const std::int32_t> source, std::span<const std::int32_t> prefix) {
+                           std::span<const std::int32_t> source, std::span<const std::int32_t> prefix,
+                           hat::Precision precision) {
     hat::Batch batch;
     batch.source.push_back(source);
     batch.previous.push_back(prefix);
     batch.target = batch.previous;
-    const auto logits = model.logits(arch, batch);
+    const auto logits = model.logits(arch, batch, precision);
     const std::size_t v = logits.shape()[1];
     return {logits.data() + (prefix.size() - 1) * v, logits.data() + prefix.size() * v};
 }
@@ -29,13 +30,13 @@ std::vector<T> full_logits(hat::ElasticTransformer<T>& model, const hat::Runtime
 /// those of the full forward pass over its own prefix.
 template <class T>
 void check_incremental(const hat::TransformerConfig& config, const hat::RuntimeArch& arch, std::size_t beam,
-                       std::size_t steps, std::size_t threads) {
+                       std::size_t steps, std::size_t threads, hat::Precision precision = hat::Precision::fp32) {
     CAPTURE(beam);
     CAPTURE(threads);
     const auto weights = hat_test::random_weights<T>(config, 5);
     const hat::Ragged sources = random_sentences({7, 1, 40, 3}, config.source_vocab, 9);
     hat::ElasticTransformer<T> reference(weights);
-    const hat::InferenceModel<T> model(weights, arch);
+    const hat::InferenceModel<T> model(weights, arch, precision);
     hat::InferenceSession<T> session(model, hat::ThreadPool(threads));
     session.encode(sources);
     REQUIRE(session.sentences() == sources.size());
@@ -74,7 +75,7 @@ void check_incremental(const hat::TransformerConfig& config, const hat::RuntimeA
         REQUIRE(logits.rows == prefixes.size());
         REQUIRE(logits.cols == config.target_vocab);
         for (std::size_t r = 0; r < prefixes.size(); ++r) {
-            const auto expected = full_logits<T>(reference, arch, sources[sentence[r]], prefixes[r]);
+            const auto expected = full_logits<T>(reference, arch, sources[sentence[r]], prefixes[r], precision);
             REQUIRE(std::equal(expected.begin(), expected.end(), logits.row(r)));  // to the bit
         }
     }
@@ -94,6 +95,32 @@ TEST_CASE("incremental logits equal the full forward pass to the bit, with reord
                              1);
     check_incremental<float>(hat_test::small_config(false, hat::EmbeddingSharing::decoder_input_output),
                              hat_test::small_sub(), 2, 12, 1);
+}
+
+TEST_CASE("incremental logits of products in bfloat16, of one or three parts, equal the full forward pass to the bit") {
+    for (const auto precision : {hat::Precision::bf16, hat::Precision::bf16x3}) {
+        const auto config = hat_test::small_config(precision == hat::Precision::bf16);
+        check_incremental<float>(config, hat_test::small_sub(), 3, 12, 1, precision);
+        check_incremental<float>(config, config.shape, 1, 5, 2, precision);
+        // they are not fp32's where they need not be
+        const auto weights = hat_test::random_weights<float>(config, 5);
+        const hat::Ragged sources = random_sentences({7}, config.source_vocab, 9);
+        hat::ElasticTransformer<float> model(weights);
+        const std::vector<std::int32_t> prefix{hat::SpecialTokens::eos};
+        const auto plain = full_logits<float>(model, config.shape, sources[0], prefix, hat::Precision::fp32);
+        const auto rounded = full_logits<float>(model, config.shape, sources[0], prefix, precision);
+        double apart = 0, size = 0;
+        for (std::size_t i = 0; i < plain.size(); ++i)
+            apart = std::max(apart, static_cast<double>(std::abs(plain[i] - rounded[i]))),
+            size = std::max(size, static_cast<double>(std::abs(plain[i])));
+        CAPTURE(apart / size);
+        CHECK((apart > 0) == (precision == hat::Precision::bf16 || hat::simd::tiles_usable()));
+        CHECK(apart < size * (precision == hat::Precision::bf16 ? 0.05 : 2e-6));
+    }
+    const auto weights = hat_test::random_weights<double>(hat_test::small_config(), 5);
+    CHECK(contains(message_of<hat::invalid_value>(
+                       [&] { hat::InferenceModel<double>(weights, weights.config().shape, hat::Precision::bf16x3); }),
+                   "hat::InferenceModel: precision is bf16x3, which needs a model of floats"));
 }
 
 TEST_CASE("every attention span decodes as the full forward pass, clamped to the active depth") {

@@ -122,6 +122,14 @@ TEST_CASE("many sentences keep their order and do not depend on batches or threa
     CHECK(together[4].empty());
     CHECK(!together[5].empty());
     CHECK(one.translate(std::vector<std::string>{}).empty());
+    for (const auto precision : {hat::Precision::bf16, hat::Precision::bf16x3}) {
+        options.precision = precision;
+        auto alone = quick;
+        alone.precision = precision;
+        hat::Translator in_batches(folder.path, options), all(folder.path, alone);
+        CHECK(in_batches.model().precision() == precision);
+        CHECK(in_batches.translate(sentences) == all.translate(sentences));
+    }
 
     const auto empty = one.n_best(std::vector<std::string>{""})[0];
     REQUIRE(empty.size() == 1);

@@ -7,7 +7,6 @@
 #include <hat/decode/translate.hpp>
 #include <hat/text/gzip.hpp>
 #include <iostream>
-#include <map>
 #include <memory>
 #include <string>
 #include <support.hpp>
@@ -20,7 +19,7 @@ struct TranslateArguments : CommonOptions {
     std::string model, input;
     std::size_t beam = 5, n_best = 1;
     double length_penalty = 1.0;
-    Precision precision = Precision::fp32;
+    std::string precision{name_of(Precision::fp32)};
 };
 
 void run(const TranslateArguments& o) {
@@ -32,7 +31,9 @@ void run(const TranslateArguments& o) {
     options.search.n_best = o.n_best;
     options.search.length_penalty = o.length_penalty;
     options.threads = o.threads;
-    options.precision = o.precision;
+    options.precision = precision_of(o.precision);
+    if (const std::string notice = without_tiles("--precision ", options.precision); !notice.empty())
+        std::cerr << notice << std::endl;
     Translator translator(o.model, options);
     const std::string name = o.input.empty() ? "standard input" : o.input;
     // `first`: the number of the first of these lines
@@ -84,15 +85,15 @@ void add_translate(CLI::App& app) {
         ->check(number_from(0, 10))
         ->type_name("X")
         ->capture_default_str();
-    const std::map<std::string, Precision> precisions{
-        {"fp32", Precision::fp32}, {"bf16x3", Precision::bf16x3}, {"bf16", Precision::bf16}};
+    std::vector<std::string> precisions;
+    for (const Precision p : all_precisions) precisions.emplace_back(name_of(p));
     command
         ->add_option("--precision", o->precision,
                      "Of products. With AMX, bf16x3 is as exact as fp32 and faster for a text, slower line by line; "
                      "elsewhere it is fp32. bf16 is less exact")
-        ->transform(CLI::CheckedTransformer(precisions))
+        ->check(CLI::IsMember(precisions))
         ->type_name("P")
-        ->default_str("fp32");
+        ->capture_default_str();
     add_threads(*command, *o);
     command->footer("Example: echo 'Open the file.' | hat translate --model run/quickstart/winner/model");
     command->callback([o] { run(*o); });

@@ -64,10 +64,8 @@ void Project::say(const std::string& text) const {
 }
 
 void Project::say_without_tiles(const std::string& key, Precision precision) const {
-    if (precision == Precision::fp32 || simd::tiles_usable()) return;
-    say("notice: '" + key + ": " + std::string(name_of(precision)) + "' is " +
-        (precision == Precision::bf16x3 ? "the same as fp32" : "perhaps slower than fp32") +
-        " without AMX, which this build or this machine lacks");
+    const std::string notice = without_tiles(key + ": ", precision);
+    if (!notice.empty()) say(notice);
 }
 
 Project::Corpus Project::corpus(const std::string& part) const {

@@ -35,11 +35,9 @@ std::string one_of(const YamlConfig& config, const std::string& key, const std::
 }
 
 Precision precision(const YamlConfig& config, const std::string& key) {
-    const std::vector<Precision> all{Precision::fp32, Precision::bf16, Precision::bf16x3};
     std::vector<std::string> names;
-    for (const Precision p : all) names.emplace_back(name_of(p));
-    const std::string name = one_of(config, key, names[0], names);
-    return all[static_cast<std::size_t>(std::find(names.begin(), names.end(), name) - names.begin())];
+    for (const Precision p : all_precisions) names.emplace_back(name_of(p));
+    return precision_of(one_of(config, key, names[0], names));
 }
 
 // A path is relative to the folder of the file that names it.

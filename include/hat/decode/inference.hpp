@@ -40,7 +40,8 @@ public:
 
     /// Packs a copy of the matrices and keeps a reference to the weights (embeddings, biases and norms are read from
     /// there): they must outlive the model. Weights stay in T whatever the precision is: products round their operands
-    /// as they read them. Throws shape_mismatch unless `arch` is a leading block of the weights.
+    /// as they read them. Throws shape_mismatch unless `arch` is a leading block of the weights, invalid_value for a
+    /// precision that needs floats.
     InferenceModel(const Weights<T>& weights, const RuntimeArch& arch, Precision precision = Precision::fp32)
         : InferenceModel(std::shared_ptr<const Weights<T>>(std::shared_ptr<void>{}, &weights), arch, precision) {}
     /// The same, sharing the weights.
@@ -131,6 +132,7 @@ private:
           sub_(*weights_, arch),
           encoder_embedding_(sub_.encoder_embedding()),
           decoder_embedding_(sub_.decoder_embedding()) {
+        require_precision<T>("hat::InferenceModel", precision);
         for (std::size_t i = 0; i < sub_.encoder_layers(); ++i) {
             const auto l = sub_.encoder(i);
             encoder_.push_back({pack(l.self), l.self_norm, pack(l.ffn), l.final_norm, l.heads});

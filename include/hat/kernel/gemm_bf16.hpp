@@ -8,13 +8,18 @@
 /// neighbours (with AVX512-BF16, in one instruction).
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <concepts>
 #include <cstddef>
+#include <cstdint>
+#include <hat/core/error.hpp>
 #include <hat/kernel/amx.hpp>
 #include <hat/kernel/gemm.hpp>
 #include <iterator>
+#include <string>
 #include <string_view>
+#include <type_traits>
 
 namespace hat {
 
@@ -33,6 +38,23 @@ enum class Precision {
 /// The name of a precision, as configurations and files have it: that of its value.
 constexpr std::string_view name_of(Precision precision) {
     return precision == Precision::fp32 ? "fp32" : precision == Precision::bf16 ? "bf16" : "bf16x3";
+}
+
+/// Every precision, and the one of a name. Throws invalid_value for a name that is none.
+inline constexpr std::array all_precisions{Precision::fp32, Precision::bf16, Precision::bf16x3};
+/// See all_precisions.
+inline Precision precision_of(std::string_view name) {
+    for (const Precision p : all_precisions)
+        if (name_of(p) == name) return p;
+    throw invalid_value("hat: precision is '" + std::string(name) + "', expected fp32, bf16 or bf16x3");
+}
+
+/// Throws invalid_value, in the name of `who`, when a model of T cannot have products of this precision.
+template <class T>
+void require_precision(const char* who, Precision precision) {
+    if (!std::same_as<T, float> && precision != Precision::fp32)
+        throw invalid_value(std::string(who) + ": precision is " + std::string(name_of(precision)) +
+                            ", which needs a model of floats");
 }
 
 /// What operands rounded to bfloat16 are made of: pairs of numbers, or of parts of numbers.

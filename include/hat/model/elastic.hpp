@@ -219,7 +219,7 @@ public:
     /// last one first, memory_count() of them. They are those of every network with the same encoder.
     std::vector<Matrix<T>> memories(const RuntimeArch& arch, const Batch& batch,
                                     Precision precision = Precision::fp32) {
-        check_precision(precision);
+        require_precision<T>("hat::ElasticTransformer", precision);
         arena_.reset();
         const auto pass = encode(SubTransformerView<T>(*weights_, arch), batch, {.precision = precision});
         std::vector<Matrix<T>> out;
@@ -257,13 +257,14 @@ public:
         return run(arch, batch, options, &gradient);
     }
     /// Logits of every target position (tokens x target vocabulary), teacher-forced. For tests and tools.
-    Matrix<T> logits(const RuntimeArch& arch, const Batch& batch) {
+    Matrix<T> logits(const RuntimeArch& arch, const Batch& batch, Precision precision = Precision::fp32) {
+        require_precision<T>("hat::ElasticTransformer", precision);
         arena_.reset();
         const SubTransformerView<T> sub(*weights_, arch);
-        const auto encoder = encode(sub, batch, {});
-        const auto decoder = decode(sub, batch, encoder.memory, {});
+        const auto encoder = encode(sub, batch, {.precision = precision});
+        const auto decoder = decode(sub, batch, encoder.memory, {.precision = precision});
         auto out = make_matrix<T>(batch.previous.tokens.size(), weights_->config().target_vocab);
-        linear<T>(pool_, decoder.output, Linear<T>{sub.output_matrix(), nullptr}, view(out));
+        linear<T>(pool_, decoder.output, Linear<T>{sub.output_matrix(), nullptr}, view(out), {}, precision);
         return out;
     }
     /// The output of every active encoder layer (source tokens x width), then the encoder's output after a final norm,
@@ -358,15 +359,9 @@ private:
         return pass;
     }
 
-    static void check_precision(Precision precision) {
-        if (!std::same_as<T, float> && precision != Precision::fp32)
-            throw invalid_value("hat::ElasticTransformer: precision is " + std::string(name_of(precision)) +
-                                ", which needs a model of floats");
-    }
-
     void check(const Batch& batch, const LossOptions& options) const {
         validate(options);
-        check_precision(options.precision);
+        require_precision<T>("hat::ElasticTransformer", options.precision);
         detail::check_tokens(batch.target, weights_->config().target_vocab, "target");
         if (batch.target.offsets != batch.previous.offsets)
             throw shape_mismatch("hat: a batch's targets and decoder inputs differ in length");
