@@ -3,7 +3,8 @@
 // bandwidth of a buffer of their size). Names: decoding/<network>/beam:<n>. Networks: the shapes A to D of the peers'
 // table, and the published SubTransformers from $HAT_SHARED/reference/configs. Times are CPU time.
 // Where CTranslate2 was found, A to D are also translated with it and with hat in turns, and the ratio is printed:
-// decoding/<network>[/<format>]/beside_ctranslate2/beam:<n>.
+// decoding/<network>[/<format>]/beside_ctranslate2/beam:<n>. One sentence and 16 at once, with products in fp32 and in
+// bf16x3: precision/<network>/<precision>/sentences:<n>/beam:<n>.
 // `--rss <network>` translates once in this process and prints as JSON the most memory it ever had; `--list` prints the
 // names.
 #include "support.hpp"
@@ -182,16 +183,32 @@ const T& kept(const Network& n) {
     return *last;
 }
 
+template <hat::Precision operands>
 struct Packed : hat::InferenceModel<float> {
-    explicit Packed(const Network& n) : hat::InferenceModel<float>(random_weights(n), n.arch) {}
+    explicit Packed(const Network& n) : hat::InferenceModel<float>(random_weights(n), n.arch, operands) {}
 };
 
 /// Calls use(translate), where translate() returns the number of tokens, with the weights in fp32.
 template <class Use>
 void in_fp32(const Network& n, std::size_t beam, Use&& use) {
-    hat::InferenceSession<float> session(kept<Packed>(n));
+    hat::InferenceSession<float> session(kept<Packed<hat::Precision::fp32>>(n));
     const auto source = sentence(n.vocabulary);
     use([&] { return hat::beam_search(session, source, beam_options(beam))[0][0].tokens.size(); });
+}
+
+/// Many sentences at once, or one, with products in a precision.
+template <hat::Precision precision>
+void decode_many(benchmark::State& state, const Network& n) {
+    hat::InferenceSession<float> session(kept<Packed<precision>>(n));
+    const auto count = static_cast<std::size_t>(state.range(0)), beam = static_cast<std::size_t>(state.range(1));
+    hat::Ragged sources;
+    const auto source = sentence(n.vocabulary);
+    for (std::size_t i = 0; i < count; ++i) sources.push_back(source[0]);
+    for (auto _ : state)
+        if (hat::beam_search(session, sources, beam_options(beam)).back()[0].tokens.size() != length)
+            return state.SkipWithError("a translation does not have 30 tokens");
+    state.counters["sentences/s"] =
+        benchmark::Counter(static_cast<double>(count), benchmark::Counter::kIsIterationInvariantRate);
 }
 
 /// A network as hat export stores it, with its weights in `format`.
@@ -331,6 +348,15 @@ int main(int argc, char** argv) {
     for (const Network& n : networks()) {
         add("decoding/" + n.name, [n](benchmark::State& s) { decode(s, n); });
         if (n.name.size() > 1) continue;  // finding codebooks takes its time
+        const auto many = [&](const char* precision, auto f) {
+            benchmark::RegisterBenchmark(("precision/" + n.name + "/" + precision).c_str(), f)
+                ->ArgNames({"sentences", "beam"})
+                ->Args({16, 5})
+                ->Args({1, 5})
+                ->Unit(benchmark::kMillisecond);
+        };
+        many("fp32", [n](benchmark::State& s) { decode_many<hat::Precision::fp32>(s, n); });
+        many("bf16x3", [n](benchmark::State& s) { decode_many<hat::Precision::bf16x3>(s, n); });
         add("decoding/" + n.name + "/int8",
             [n](benchmark::State& s) { decode_stored<MatrixFormat::int8>(s, n, CodebookMath::exact); });
         add("decoding/" + n.name + "/codes_integers",

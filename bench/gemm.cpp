@@ -153,14 +153,14 @@ void in_turns(benchmark::State& state, Shape s, std::size_t count, Product produ
     bench::rate(state, "GB/s", static_cast<double>(s.n * s.k * sizeof(float)));
 }
 
-void packed_hat(benchmark::State& state, Shape s, bool cold) {
+void packed_hat(benchmark::State& state, Shape s, bool cold, hat::Precision precision) {
     const float* const pool = bench::pool();
     auto x = bench::random_buffer(s.m * s.k);
     hat::AlignedBuffer<float> y(s.m * s.n);
     const std::size_t size = hat::Panels<float>::elements(s.n, s.k);
     in_turns(state, s, copies(cold, size * sizeof(float)), [&](std::size_t i) {
-        hat::multiply<float>(hat::Serial{}, matrix(x, s.m, s.k), hat::Panels<float>{pool + i * size, s.n, s.k},
-                             matrix(y, s.m, s.n));
+        const hat::PackedLinear<float> layer({pool + i * size, s.n, s.k}, nullptr, precision);
+        hat::linear<float>(hat::Serial{}, matrix(x, s.m, s.k), layer, matrix(y, s.m, s.n));
     });
 }
 
@@ -208,7 +208,9 @@ void register_packed() {
                                                         {512, 2048}, {640, 640},  {32768, 512}};
     const auto all = [](const char* group, Shape s, bool is_cold) {
         const std::string at = std::string(group) + "/NT/" + s.text() + "/";
-        add(at + "hat", s, [is_cold](auto& state, Shape z) { packed_hat(state, z, is_cold); });
+        add(at + "hat", s, [is_cold](auto& state, Shape z) { packed_hat(state, z, is_cold, hat::Precision::fp32); });
+        add(at + "hat_bf16x3", s,
+            [is_cold](auto& state, Shape z) { packed_hat(state, z, is_cold, hat::Precision::bf16x3); });
         add(at + "onednn", s, [is_cold](auto& state, Shape z) { packed_onednn(state, z, is_cold); });
         add(at + "openblas", s, [is_cold](auto& state, Shape z) { plain_openblas(state, z, is_cold); });
     };

@@ -101,9 +101,9 @@ PEERS = "hat / faster of oneDNN and OpenBLAS"
 def gemm(best, shapes):
     peak = best["limit/fma_peak"]["GFLOP/s"]
 
-    def compared(who, peers):
+    def compared(who, peers, hat="hat"):
         """GFLOP/s, and how many times the faster peer's."""
-        ours = who["hat"]["GFLOP/s"]
+        ours = who[hat]["GFLOP/s"]
         return ours, ours / max(peers[p]["GFLOP/s"] for p in ("onednn", "openblas"))
 
     def summary(found):
@@ -140,21 +140,26 @@ def gemm(best, shapes):
         cells = defaultdict(list)
         for shape, who in groups(best, group).items():
             m, n, k = size(shape)
-            read, limit = who["hat"]["GB/s"], read_limit(best, group, shape, 4)
-            cells[m].append((*compared(who, who), read / limit))
+            limit = read_limit(best, group, shape, 4)
+            for form in ("hat", "hat_bf16x3"):
+                cells[m, form].append((*compared(who, who, form), who[form]["GB/s"] / limit))
             if m == 1:
+                read = who["hat"]["GB/s"]
                 one_row.append((group, f"{n} x {k}", f"{n * k // 256}", f"{read:.1f}", f"{limit:.1f}",
                                 percent(read / limit), f"{compared(who, who)[1]:.2f}"))
-        for m, found in cells.items():
-            rows.append((f"packed weights, {group}", m, *summary(found), percent(mean([share for *_, share in found]))))
+        for (m, form), found in sorted(cells.items()):
+            rows.append((f"packed weights, {group}", m, "fp32" if form == "hat" else "bf16x3", *summary(found),
+                         percent(mean([share for *_, share in found]))))
     for op, who in groups(best, "attention").items():
-        rows.append((f"attention, {op.split('/')[0]}", "25 to 30", *summary([compared(who, who)]), ""))
+        rows.append((f"attention, {op.split('/')[0]}", "25 to 30", "fp32", *summary([compared(who, who)]), ""))
     table("Products of decoding, and of attention",
-          ("product", "rows", "shapes", "GFLOP/s", "of the FMA peak", PEERS, "least", "weights read, of the limit"), rows)
+          ("product", "rows", "operands", "shapes", "GFLOP/s", "of fp32's FMA peak", f"{PEERS} in fp32", "least",
+           "weights read, of the limit"), rows)
     table("One row", ("weights", "outputs x inputs", "KiB", "read, GB/s", "limit, GB/s", "share", PEERS), one_row)
     if shapes:
-        table("All shapes, GFLOP/s", ("product", "hat", "oneDNN", "OpenBLAS"),
-              [(f"{group}/{shape}", *(f"{who[p]['GFLOP/s']:.1f}" if p in who else "" for p in ("hat", "onednn", "openblas")))
+        columns = {"hat": "hat", "hat_bf16x3": "hat, bf16x3", "onednn": "oneDNN", "openblas": "OpenBLAS"}
+        table("All shapes, GFLOP/s", ("product", *columns.values()),
+              [(f"{group}/{shape}", *(f"{who[p]['GFLOP/s']:.1f}" if p in who else "" for p in columns))
                for group in (*FORMS, "hot", "cold", "attention") for shape, who in groups(best, group).items()])
 
 
@@ -187,9 +192,11 @@ WEIGHTS = {"": "fp32", "int8": "8 bits", "codes_integers": "4 bits, in integers"
 
 def decoding(best, _):
     limits(best)
-    rows, published, peer = [], [], []
+    rows, published, peer, many = [], [], [], defaultdict(dict)
     for name, v in best.items():
         group, network, *rest = name.split("/")
+        if group == "precision":
+            many[network, *(r.split(":")[1] for r in rest[1:])][rest[0]] = v["sentences/s"]
         if group != "decoding":
             continue
         beam = rest.pop().removeprefix("beam:")
@@ -208,6 +215,9 @@ def decoding(best, _):
     table("Decoding", ("network", "weights", *columns), rows)
     table("Decoding with the published SubTransformers, fp32", ("network", *columns),
           sorted(published, key=lambda row: by_numbers(row[0])))
+    table("Products in bf16x3, sentences a second", ("network", "sentences at once", "beam", "fp32", "bf16x3", "bf16x3 / fp32"),
+          [(*what, *(three_digits(found[form]) for form in ("fp32", "bf16x3")), f"**{found['bf16x3'] / found['fp32']:.2f}**")
+           for what, found in many.items()])
     table("Beside CTranslate2", ("network", "weights", "beam", "hat, ms", "CTranslate2, ms", "ratio", "of medians"), peer)
 
 

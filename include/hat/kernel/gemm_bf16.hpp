@@ -416,9 +416,21 @@ requires(std::same_as<B, P> || std::same_as<B, float>) void multiply(const E& ex
         } while (s0 < all_steps);
         detail::drop_piece<P>(end.dropout, b.n, c, r, rows, p, q);
     };
-    if constexpr (std::same_as<B, float> && single_threaded<E>)
-        if (m <= detail::tiled_rows) return piece(0, m, 0, panels);
-    detail::for_each_piece<P>(executor, m, all_steps, panels, piece, detail::row_unit<P>());
+    if constexpr (std::same_as<B, P>) {
+        detail::for_each_piece<P>(executor, m, all_steps, panels, piece, detail::row_unit<P>());
+    } else {
+        // every block of rows rounds its panels once more, and every piece its part of the left operand: few blocks,
+        // and no more pieces than threads
+        constexpr std::size_t most_rows = 256, least_work = std::size_t{1} << 20;
+        const std::size_t blocks = (m + most_rows - 1) / most_rows, rows = detail::left_rows((m + blocks - 1) / blocks);
+        std::size_t columns = std::clamp<std::size_t>(m * k * b.n / least_work, 1, panels);
+        if constexpr (requires { executor.threads(); })
+            columns = std::min(columns, (executor.threads() + blocks - 1) / blocks);
+        executor(blocks * columns, [&](std::size_t i) {
+            const std::size_t r = i / columns * rows, c0 = i % columns;
+            if (r < m) piece(r, std::min(rows, m - r), panels * c0 / columns, panels * (c0 + 1) / columns);
+        });
+    }
 }
 
 /// multiply_transposed() of the rounded a and b: c[M x N] += a^T b.
