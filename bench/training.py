@@ -139,7 +139,9 @@ print()
 for shape in SHAPES:
     if {f"{shape}/1", f"{shape}/2"} <= found.keys():
         one, two = median(found[f"{shape}/1"]["hat"], "cpu"), median(found[f"{shape}/2"]["hat"], "wall")
-        print(f"{shape}: two threads are {two / one:.2f} times as fast as one\n")
+        work = median(found[f"{shape}/2"]["hat"], "cpu")  # tokens for a second of either core
+        print(f"{shape}: two threads are {two / one:.2f} times as fast as one; they work {50 * two / work:.0f} % of the time, "
+              f"each with {work / one:.2f} times the speed of one alone\n")
 print("**A training step with products in bfloat16.** One thread, CPU time, in turns in one process\n")
 print("| shape | products | target tokens/s | times fp32's | GFLOP/s | of the FMA peak |\n|" + " --- |" * 6)
 for shape in SHAPES:
