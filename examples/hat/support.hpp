@@ -145,6 +145,16 @@ inline void notice_skipped_keys(const std::vector<std::string>& skipped, bool qu
     std::cerr << "hat: notice: keys without a meaning here are skipped: " << text << "\n";
 }
 
+/// The names of all precisions, and the precision of one of them.
+inline std::vector<std::string> precision_names() {
+    std::vector<std::string> names;
+    for (const Precision p : all_precisions) names.emplace_back(name_of(p));
+    return names;
+}
+/// See precision_names().
+inline Precision precision_of(const std::string& name) {
+    return *std::find_if(all_precisions.begin(), all_precisions.end(), [&](Precision p) { return name_of(p) == name; });
+}
 /// What a precision is worth where there are no tiles (AMX); nothing where there is nothing to say. `option` names it.
 inline std::string without_tiles(const std::string& option, Precision precision) {
     if (precision == Precision::fp32 || simd::tiles_usable()) return {};

@@ -50,6 +50,7 @@ void compare(hat::Rng& rng, std::size_t steps, std::uint32_t lowest, std::uint32
     std::vector<float> by_twin = portable;
     simd::dot_tiles_by_twin<R, C>(steps, a.data(), a_row, Counted<P>{{b.data(), b_step}, prepared}, by_twin.data(),
                                   c_row, load);
+    CHECK(prepared == 2 * (steps / simd::steps_at_once<P> * simd::prepare_calls));
     simd::dot_tiles_portable<R, C>(steps, a.data(), a_row, b.data(), b_step, portable.data(), c_row, load);
     const auto different = [&](const std::vector<float>& found) {
         std::size_t n = 0;

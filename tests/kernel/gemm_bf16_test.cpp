@@ -252,7 +252,10 @@ TEST_CASE_TEMPLATE("floats packed before are rounded while they are read: as if 
     constexpr std::size_t w = hat::tile_columns<float>;
     auto shapes = bf16_shapes();
     shapes.push_back({30, 5 * w, 512});
-    shapes.push_back({32, 18 * w + 1, 96});  // several pieces
+    shapes.push_back({32, 18 * w + 1, 2048});  // several pieces
+    shapes.push_back({256, w + 3, 40});        // a block of rows and two
+    shapes.push_back({257, w + 3, 40});
+    shapes.push_back({3, 5, 0});
     shapes.push_back({33, 2 * w + 1, 1057});
     shapes.push_back({70, 3 * w, 1057});  // several blocks of rows and of k
     for (const auto& s : shapes) {
@@ -282,6 +285,20 @@ TEST_CASE_TEMPLATE("floats packed before are rounded while they are read: as if 
             CHECK(from_stored == expected);
             CHECK(found.padding_untouched());
         }
+    }
+}
+
+TEST_CASE("weights that are NaN or infinite are seen when they are rounded while they are read") {
+    const float nan = std::numeric_limits<float>::quiet_NaN(), infinity = std::numeric_limits<float>::infinity();
+    Sheet<float> a(1, 3), w(3, 3), c(1, 3);
+    a(0, 0) = 1, a(0, 1) = 2, a(0, 2) = 3;
+    w(0, 2) = nan, w(1, 1) = infinity, w(2, 0) = 0.5F;
+    for (const auto precision : {hat::Precision::bf16, hat::Precision::bf16x3}) {
+        const hat::PackedLinear<float> layer({w.view(), nullptr}, precision);
+        hat::linear<float>(hat::Serial{}, a.view(), layer, c.view(), {.relu = true});
+        CHECK(std::isnan(c(0, 0)));
+        CHECK(!std::isfinite(c(0, 1)));
+        CHECK(c(0, 2) == 0.5F);
     }
 }
 
@@ -333,7 +350,7 @@ TEST_CASE("linear layers in bf16x3 are more exact than in fp32 where there are t
                 plain_error += a * a, split_error += b * b;
                 worst = std::max(worst, std::abs(b));
             }
-        CHECK(worst < 0x1p-22);  // the products that are left out are below 2^-24 each
+        CHECK(worst < 0x1p-22);  // the products that are left out are below 2^-22 together
         if (k > 1) {
             CHECK(split_error < plain_error);
         }

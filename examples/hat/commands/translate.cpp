@@ -32,9 +32,9 @@ void run(const TranslateArguments& o) {
     options.search.length_penalty = o.length_penalty;
     options.threads = o.threads;
     options.precision = precision_of(o.precision);
-    if (const std::string notice = without_tiles("--precision ", options.precision); !notice.empty())
-        std::cerr << notice << std::endl;
     Translator translator(o.model, options);
+    if (const std::string notice = without_tiles("--precision ", options.precision); !notice.empty() && !o.quiet)
+        std::cerr << "hat: " << notice << std::endl;
     const std::string name = o.input.empty() ? "standard input" : o.input;
     // `first`: the number of the first of these lines
     const auto print = [&](const std::vector<std::string>& lines, std::size_t first) {
@@ -85,16 +85,15 @@ void add_translate(CLI::App& app) {
         ->check(number_from(0, 10))
         ->type_name("X")
         ->capture_default_str();
-    std::vector<std::string> precisions;
-    for (const Precision p : all_precisions) precisions.emplace_back(name_of(p));
     command
         ->add_option("--precision", o->precision,
                      "Of products. With AMX, bf16x3 is as exact as fp32 and faster for a text, slower line by line; "
                      "elsewhere it is fp32. bf16 is less exact")
-        ->check(CLI::IsMember(precisions))
+        ->check(CLI::IsMember(precision_names()))
         ->type_name("P")
         ->capture_default_str();
     add_threads(*command, *o);
+    add_quiet(*command, *o);
     command->footer("Example: echo 'Open the file.' | hat translate --model run/quickstart/winner/model");
     command->callback([o] { run(*o); });
 }

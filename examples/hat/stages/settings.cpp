@@ -35,8 +35,7 @@ std::string one_of(const YamlConfig& config, const std::string& key, const std::
 }
 
 Precision precision(const YamlConfig& config, const std::string& key) {
-    std::vector<std::string> names;
-    for (const Precision p : all_precisions) names.emplace_back(name_of(p));
+    const std::vector<std::string> names = precision_names();
     return precision_of(one_of(config, key, names[0], names));
 }
 

@@ -1,7 +1,7 @@
 #pragma once
 /// \file
-/// Who runs independent pieces of work. Results never depend on the executor: pieces are cut by problem size,
-/// written by index, and every sum has one order.
+/// Who runs independent pieces of work. Results never depend on the executor: pieces are cut by problem size
+/// (or, where their number changes no sum, by the threads there are), written by index, and every sum has one order.
 
 #include <cstddef>
 #include <type_traits>

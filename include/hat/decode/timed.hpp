@@ -23,7 +23,6 @@ struct ProbeOptions {
     std::size_t beam = 5;            ///< decoder rows per sentence
     std::size_t batch = 1;           ///< sentences at once
     std::size_t threads = 1;         ///< 0: one per hardware thread
-    Precision precision = Precision::fp32;  ///< what products round their operands to
 };
 
 /// One SubTransformer, ready to be timed by the reference's protocol (semantics, section 14), but as it runs in use:
@@ -34,9 +33,7 @@ public:
     /// Keeps a reference to the weights: they must outlive it. Throws shape_mismatch unless
     /// `arch` is a leading block of the weights, invalid_value for an option that is 0.
     LatencyProbe(const Weights<T>& weights, const RuntimeArch& arch, const ProbeOptions& options = {})
-        : options_(checked(options)),
-          model_(weights, arch, options.precision),
-          session_(model_, ThreadPool(options.threads)) {
+        : options_(checked(options)), model_(weights, arch), session_(model_, ThreadPool(options.threads)) {
         constexpr std::int32_t word = 7;  // as in the reference, where the vocabulary has it
         std::vector<std::int32_t> sentence(options.source_length,
                                            std::min(word, static_cast<std::int32_t>(model_.source_vocab()) - 1));

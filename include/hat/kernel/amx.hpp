@@ -87,9 +87,9 @@ struct PartProduct {
 /// Which products of parts are added, in this order. Without parts: the only one.
 template <class P>
 inline constexpr std::array<PartProduct, std::same_as<P, Bf16Part> ? 6 : 1> part_products{};
-/// With three parts: those that are left out are less than 2^-24 of the whole (Henry, Tang and Heinecke, arXiv
-/// 1904.06376, "bfloat16x3"). Small ones come first; each has an operand in common with the one
-/// before.
+/// With three parts: those that are left out are less than 2^-22 of the product, and have either sign (Henry, Tang and
+/// Heinecke, arXiv 1904.06376, "bfloat16x3"; see take_part()). Small ones come first; each has an operand in common
+/// with the one before.
 template <>
 inline constexpr std::array<PartProduct, 6> part_products<Bf16Part>{{{2, 0}, {1, 0}, {1, 1}, {0, 1}, {0, 2}, {0, 0}}};
 /// How many parts a number has in an operand made of P.

@@ -1,7 +1,8 @@
 #pragma once
 /// \file
-/// Matrix products whose operands are rounded to bfloat16 (to nearest even) and whose sums are kept in float. Matrices
-/// are float; rounding happens while operands are packed. Every output is one chain over ascending k, whatever the
+/// Matrix products whose operands are rounded to bfloat16, or split into parts in it, and whose sums are kept in float.
+/// Matrices are float; rounding happens while operands are packed, or, of weights packed before, while they are read.
+/// Every output is one chain over ascending k, whatever the
 /// shape, the blocking and the thread count; what a link of it is depends on the instruction. Where there are tiles
 /// (AMX, kernel/amx.hpp), it adds 32 products, as sums of two times 16, or six times that of numbers in three parts.
 /// Elsewhere it adds one product, as in gemm.hpp: the register block is the same, a step of it just takes two
@@ -13,11 +14,9 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
-#include <hat/core/error.hpp>
 #include <hat/kernel/amx.hpp>
 #include <hat/kernel/gemm.hpp>
 #include <iterator>
-#include <string>
 #include <string_view>
 #include <type_traits>
 
@@ -30,8 +29,8 @@ enum class Precision {
     fp32,  ///< not rounded
     bf16,  ///< bfloat16: 8 bits of significand
     /// With tiles, three numbers in bfloat16 for each, which have its 24 bits unless they are smaller than 1.2e-38:
-    /// errors below fp32's, in less time. Infinite operands, and those above bfloat16's 3.39e38, make NaN. Without
-    /// tiles: fp32.
+    /// errors below fp32's, in less time. Infinite operands, and left ones above bfloat16's 3.39e38, make NaN.
+    /// Without tiles: fp32.
     bf16x3
 };
 
@@ -40,22 +39,8 @@ constexpr std::string_view name_of(Precision precision) {
     return precision == Precision::fp32 ? "fp32" : precision == Precision::bf16 ? "bf16" : "bf16x3";
 }
 
-/// Every precision, and the one of a name. Throws invalid_value for a name that is none.
+/// Every precision.
 inline constexpr std::array all_precisions{Precision::fp32, Precision::bf16, Precision::bf16x3};
-/// See all_precisions.
-inline Precision precision_of(std::string_view name) {
-    for (const Precision p : all_precisions)
-        if (name_of(p) == name) return p;
-    throw invalid_value("hat: precision is '" + std::string(name) + "', expected fp32, bf16 or bf16x3");
-}
-
-/// Throws invalid_value, in the name of `who`, when a model of T cannot have products of this precision.
-template <class T>
-void require_precision(const char* who, Precision precision) {
-    if (!std::same_as<T, float> && precision != Precision::fp32)
-        throw invalid_value(std::string(who) + ": precision is " + std::string(name_of(precision)) +
-                            ", which needs a model of floats");
-}
 
 /// What operands rounded to bfloat16 are made of: pairs of numbers, or of parts of numbers.
 template <class P>
@@ -111,6 +96,7 @@ class RoundedPanels {
     static constexpr std::size_t block = simd::steps_at_once<P> * w;  // pairs that dot_tiles() takes at once
     static constexpr std::size_t pairs = side / simd::prepare_calls;  // steps that prepare() rounds, two rows each
     static constexpr std::size_t streams = 4;                         // that are read from memory at once
+    static_assert(w == tile_columns<float>);
 
 public:
     const std::size_t n;  ///< columns
@@ -133,14 +119,16 @@ public:
         soon_ = from_;
     }
 
-    /// Prefetches 16 lines of what is rounded later; before begin(), of the first panel.
+    /// Before begin(): prefetches 16 lines of the first panel, unless they all were.
     void fetch() {
+        if (soon_ >= from_ + stream_) return;
 #pragma GCC unroll 4
         for (std::size_t i = 0; i < pairs; ++i) fetch_lines(soon_ + i * simd::width<float>);
         soon_ += pairs * simd::width<float>;
     }
     /// Rounds the first steps: tiles can begin.
     void begin() {
+        if (k == 0) return;
         enter(first_panel_);
         for (std::size_t i = 0; i < simd::prepare_calls; ++i) prepare();
     }
@@ -311,7 +299,7 @@ void multiply_pairs(std::size_t m, const P* a, Right& b, std::size_t first_panel
         }
     };
     if (simd::tiles_usable()) return by_tiles.template operator()<false>();
-    if constexpr (simd::parts < P >> 1)
+    if constexpr (simd::parts<P> != 1)
         by_tiles.template operator()<true>();
     else if constexpr (ready)
         multiply_panels<P>(m, a, stride, 1, b, first_panel, last_panel, c.data, c.stride, end);
@@ -420,7 +408,7 @@ requires(std::same_as<B, P> || std::same_as<B, float>) void multiply(const E& ex
         detail::for_each_piece<P>(executor, m, all_steps, panels, piece, detail::row_unit<P>());
     } else {
         // every block of rows rounds its panels once more, and every piece its part of the left operand: few blocks,
-        // and no more pieces than threads
+        // and hardly more pieces than threads
         constexpr std::size_t most_rows = 256, least_work = std::size_t{1} << 20;
         const std::size_t blocks = (m + most_rows - 1) / most_rows, rows = detail::left_rows((m + blocks - 1) / blocks);
         std::size_t columns = std::clamp<std::size_t>(m * k * b.n / least_work, 1, panels);

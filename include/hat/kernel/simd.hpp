@@ -748,7 +748,7 @@ inline Vec<float> store_rounded(std::int8_t* p, const Vec<float>& a, const Vec<f
 struct Bf16Pair {
     std::uint32_t bits;  ///< both numbers
 };
-/// A pair of one of the three parts of two floats, see take_bf16(). In an operand of a product, 16 pairs (of rows, or
+/// A pair of one of the three parts of two floats, see take_part(). In an operand of a product, 16 pairs (of rows, or
 /// along a row) of part 0 are followed by those of part 1 and 2, then by the next 16 of part 0.
 struct Bf16Part : Bf16Pair {};
 /// Pairs in a register: one for each sum.
@@ -784,7 +784,7 @@ constexpr float second_of(Bf16Pair p) { return std::bit_cast<float>(p.bits << 16
 /// Which operand of a product numbers belong to: what their three parts are depends on it.
 enum class Side { left, right };
 
-/// Part `p` of `Parts` of x, as bits of bfloat16; x becomes what is left of it for the next one. A single part is x
+/// Part `p` of `Parts` of x, as bits of bfloat16; with several parts x becomes what is left of it. A single part is x
 /// rounded to nearest even. Three parts have 3 x 8 bits, the 24 of a float: their sum is the number, unless a part is
 /// smaller than the smallest normal number; what is infinite, or becomes so when it is rounded, has a part that is no
 /// number. Parts of left operands are rounded (halves away from zero), those of right operands cut, which takes fewer

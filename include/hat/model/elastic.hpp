@@ -194,6 +194,14 @@ EncoderPass<T> run_encoder(const LayerContext& c, const SubTransformerView<T>& s
     return pass;
 }
 
+/// Throws invalid_value, in the name of `who`, when a model of T cannot have products of this precision.
+template <class T>
+void require_precision(const char* who, Precision precision) {
+    if (!std::same_as<T, float> && precision != Precision::fp32)
+        throw invalid_value(std::string(who) + ": precision is " + std::string(name_of(precision)) +
+                            ", which needs a model of floats");
+}
+
 /// Trains and scores SubTransformers on the weights they share. Keeps a reference to the weights and the memory for
 /// activations; one object serves one thread at a time.
 template <class T>
@@ -256,7 +264,8 @@ public:
             throw shape_mismatch("hat::ElasticTransformer: the gradient has another layout than the weights");
         return run(arch, batch, options, &gradient);
     }
-    /// Logits of every target position (tokens x target vocabulary), teacher-forced. For tests and tools.
+    /// Logits of every target position (tokens x target vocabulary), teacher-forced, with products in `precision`. For
+    /// tests and tools. Throws invalid_value for a precision that needs floats.
     Matrix<T> logits(const RuntimeArch& arch, const Batch& batch, Precision precision = Precision::fp32) {
         require_precision<T>("hat::ElasticTransformer", precision);
         arena_.reset();
