@@ -903,9 +903,10 @@ void round_right_across_portable(const float* in, std::size_t stride, std::size_
     for (std::size_t r = 0; r < width<float>; ++r)
         for (std::size_t s = 0; s < width<float>; ++s) {
             Bf16Pair pair[Parts] = {};
-            const float* const from = in + r * stride + 2 * s;
-            if (r < rows && 2 * s < k)
+            if (r < rows && 2 * s < k) {
+                const float* const from = in + r * stride + 2 * s;
                 round_right_portable<Parts>(from, 2 * s + 1 < k ? from + 1 : nullptr, 1, pair, 1);
+            }
             for (std::size_t p = 0; p < Parts; ++p) out[p * part_step + s * out_stride + r] = pair[p];
         }
 }
