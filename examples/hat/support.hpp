@@ -145,13 +145,13 @@ inline void notice_skipped_keys(const std::vector<std::string>& skipped, bool qu
     std::cerr << "hat: notice: keys without a meaning here are skipped: " << text << "\n";
 }
 
-/// The names of all precisions, and the precision of one of them.
+/// The names of all precisions.
 inline std::vector<std::string> precision_names() {
     std::vector<std::string> names;
     for (const Precision p : all_precisions) names.emplace_back(name_of(p));
     return names;
 }
-/// See precision_names().
+/// The precision of a name, which is one of precision_names().
 inline Precision precision_of(const std::string& name) {
     return *std::find_if(all_precisions.begin(), all_precisions.end(), [&](Precision p) { return name_of(p) == name; });
 }
