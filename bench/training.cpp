@@ -1,6 +1,6 @@
-// One training step (data, forward, backward, Adam) of hat::Trainer. Names: training/<shape>/threads:<n>, and
-// precision/<shape> for steps with products in fp32, bf16x3 and bf16 in turns. Run through bench/training.py, which
-// sets PyTorch beside it, gives each run a process of its own and prints the tables.
+// One training step (data, forward, backward, Adam) of hat::Trainer. Names:
+// training/<shape>/<fp32 or bf16x3>/threads:<n>, and precision/<shape> for steps in fp32, bf16x3 and bf16 in turns. Run
+// through bench/training.py, which sets PyTorch beside it, gives each run a process of its own and prints the tables.
 #include "support.hpp"
 
 #include <algorithm>
@@ -85,10 +85,11 @@ hat::TrainerOptions options_until(const std::atomic<bool>& stop) {
     return options;
 }
 
-void step(benchmark::State& state, const hat::RuntimeArch& arch) {
+void step(benchmark::State& state, const hat::RuntimeArch& arch, hat::Precision precision) {
     auto weights = weights_of(arch);
     std::atomic<bool> stop = false;
-    const auto options = options_until(stop);
+    auto options = options_until(stop);
+    options.precision = precision;
     hat::Trainer trainer(weights, hat::fixed_task(arch, hat::batch_source(corpus()), {}), options,
                          hat::ThreadPool(static_cast<std::size_t>(state.range(0))));
     // two updates warm up (the second still touches new memory: activations move into one block); KeepRunning() starts
@@ -140,12 +141,14 @@ void add(const std::string& shape, const hat::RuntimeArch& arch) {
                                  [arch](benchmark::State& state) { precisions(state, arch); })
         ->Iterations(3)
         ->Unit(benchmark::kMillisecond);
-    for (const int threads : {1, 2}) {
-        auto* b = benchmark::RegisterBenchmark(("training/" + shape).c_str(),
-                                               [arch](benchmark::State& state) { step(state, arch); });
-        b->ArgName("threads")->Arg(threads)->Iterations(4)->Unit(benchmark::kMillisecond)->MeasureProcessCPUTime();
-        if (threads > 1) b->UseRealTime();  // one thread: CPU time, which a busy machine disturbs less
-    }
+    for (const auto precision : {hat::Precision::fp32, hat::Precision::bf16x3})
+        for (const int threads : {1, 2}) {
+            const std::string name = "training/" + shape + "/" + std::string(hat::name_of(precision));
+            auto* b = benchmark::RegisterBenchmark(
+                name.c_str(), [arch, precision](benchmark::State& state) { step(state, arch, precision); });
+            b->ArgName("threads")->Arg(threads)->Iterations(4)->Unit(benchmark::kMillisecond)->MeasureProcessCPUTime();
+            if (threads > 1) b->UseRealTime();  // one thread: CPU time, which a busy machine disturbs less
+        }
 }
 
 }  // namespace

@@ -28,6 +28,7 @@ if not shutil.which(args.program):
     parser.error(f"{args.program} is no program: bench/run.sh training builds it")
 SHAPES, THREADS = args.shapes.split(","), [int(t) for t in args.threads.split(",")]
 TOKENS = 164 * 25
+PRECISIONS = ["fp32", "bf16x3"]  # the last one is the default
 FREQUENCY = {"small": "499", "iwslt": "49"}  # samples per CPU second
 
 
@@ -40,9 +41,9 @@ def run(command, threads):
     return done.stdout
 
 
-def ours(shape, threads, prefix=()):
+def ours(shape, precision, threads, prefix=()):
     command = [*prefix, args.program, "--benchmark_format=json",
-               f"--benchmark_filter=limit/fma_peak|training/{shape}/threads:{threads}/"]
+               f"--benchmark_filter=limit/fma_peak|training/{shape}/{precision}/threads:{threads}/"]
     peak, step = json.loads(run(command, threads))["benchmarks"]
     timed = step["cpu_time" if threads == 1 else "real_time"] / 1000  # what its rates are of, seconds
     return {"wall": TOKENS / step["real_time"] * 1000, "cpu": TOKENS / step["cpu_time"] * 1000, "MiB": step["peak_MiB"],
@@ -88,7 +89,7 @@ def profile(shape):
         data = folder + "/perf.data"
         record = ["perf", "record", "-q", "-e", "cpu-clock", "-F", FREQUENCY[shape], "--call-graph", "dwarf,16384",
                   "-o", data]
-        seconds = ours(shape, 1, record)["seconds"]
+        seconds = ours(shape, PRECISIONS[-1], 1, record)["seconds"]
         text = run(["perf", "script", "-i", data, "--no-inline", "-F", "time,ip,sym"], 1).decode()
     samples = []
     for block in text.split("\n\n"):
@@ -98,7 +99,7 @@ def profile(shape):
     samples = [chain for at, chain in samples if at > samples[-1][0] - seconds]  # without the steps that warm up
     parts = Counter(next(n for n, p in PARTS if re.search(p, "\n".join(chain))) for chain in samples)
     functions = Counter(re.sub(r"[<(].*", "", chain[0]) for chain in samples)
-    print(f"**Where the time of a step goes: {shape}.** One thread, {len(samples)} samples\n\n| part | % |\n| --- | --- |")
+    print(f"**Where the time of a step goes: {shape}.** {PRECISIONS[-1]}, one thread, {len(samples)} samples\n\n| part | % |\n| --- | --- |")
     for name, _ in PARTS:
         print(f"| {name} | {100 * parts[name] / len(samples):.1f} |")
     top = (f"`{name}` {100 * n / len(samples):.1f} %" for name, n in functions.most_common(10))
@@ -115,33 +116,38 @@ for _ in range(args.rounds):
         for t in THREADS:
             # PyTorch's own threads and those of its BLAS: which split is best differs from machine to machine
             splits = sorted({(t, t), (1, t), (t, 1)}) if have_torch else []
-            entry = found.setdefault(f"{shape}/{t}", {"hat": [], "pytorch": {f"{a}+{b}": [] for a, b in splits}})
-            entry["hat"].append(ours(shape, t))
+            entry = found.setdefault(f"{shape}/{t}", {**{p: [] for p in PRECISIONS},
+                                                      "pytorch": {f"{a}+{b}": [] for a, b in splits}})
+            for p in PRECISIONS:
+                entry[p].append(ours(shape, p, t))
             for a, b in splits:
                 entry["pytorch"][f"{a}+{b}"].append(peer(shape, a, b))
 
 print("**A training step.** Target tokens per second, best / median of the rounds\n")
-print("| shape | threads | hat | PyTorch | its threads + BLAS's | hat / PyTorch | GFLOP/s | of the FMA peak | "
-      "hat, MiB | PyTorch, MiB | ratio |\n|" + " --- |" * 11)
+print("| shape | threads | products | hat | PyTorch (fp32) | its threads + BLAS's | hat / PyTorch | GFLOP/s | "
+      "of fp32's FMA peak | hat, MiB | PyTorch, MiB | ratio |\n|" + " --- |" * 12)
 for name, entry in found.items():
     shape, t = name.split("/")
-    key, hat = ("cpu" if t == "1" else "wall"), entry["hat"]
-    speed, memory = median(hat, key), median(hat, "MiB")
-    gflops = median(hat, "gflop") * speed / TOKENS
-    share = 100 * gflops / int(t) / median(hat, "peak")
-    cells = [shape, f"{t} ({key})", spread(hat, key), "", "", "", f"{gflops:.0f}", f"{share:.0f} %", f"{memory:.0f}", "", ""]
-    if have_torch:
-        split, torch = max(entry["pytorch"].items(), key=lambda kv: median(kv[1], key))
-        cells[3:6] = spread(torch, key), split, f"**{speed / median(torch, key):.2f}**"
-        cells[9:] = f"{median(torch, 'MiB'):.0f}", f"**{memory / median(torch, 'MiB'):.2f}**"
-    print("| " + " | ".join(cells) + " |")
+    key = "cpu" if t == "1" else "wall"
+    for p in PRECISIONS:
+        hat = entry[p]
+        speed, memory = median(hat, key), median(hat, "MiB")
+        gflops = median(hat, "gflop") * speed / TOKENS
+        share = 100 * gflops / int(t) / median(hat, "peak")
+        cells = [shape, f"{t} ({key})", p, spread(hat, key), "", "", "", f"{gflops:.0f}", f"{share:.0f} %", f"{memory:.0f}",
+                 "", ""]
+        if have_torch:
+            split, torch = max(entry["pytorch"].items(), key=lambda kv: median(kv[1], key))
+            cells[4:7] = spread(torch, key), split, f"**{speed / median(torch, key):.2f}**"
+            cells[10:] = f"{median(torch, 'MiB'):.0f}", f"**{memory / median(torch, 'MiB'):.2f}**"
+        print("| " + " | ".join(cells) + " |")
 print()
 for shape in SHAPES:
-    if {f"{shape}/1", f"{shape}/2"} <= found.keys():
-        one, two = median(found[f"{shape}/1"]["hat"], "cpu"), median(found[f"{shape}/2"]["hat"], "wall")
-        work = median(found[f"{shape}/2"]["hat"], "cpu")  # tokens for a second of either core
-        print(f"{shape}: two threads are {two / one:.2f} times as fast as one; they work {50 * two / work:.0f} % of the time, "
-              f"each with {work / one:.2f} times the speed of one alone\n")
+    for p in PRECISIONS if {f"{shape}/1", f"{shape}/2"} <= found.keys() else []:
+        one, two = median(found[f"{shape}/1"][p], "cpu"), median(found[f"{shape}/2"][p], "wall")
+        work = median(found[f"{shape}/2"][p], "cpu")  # tokens for a second of either core
+        print(f"{shape}, {p}: two threads are {two / one:.2f} times as fast as one; they work {50 * two / work:.0f} % of the "
+              f"time, each with {work / one:.2f} times the speed of one alone\n")
 print("**A training step with products in bfloat16.** One thread, CPU time, in turns in one process\n")
 print("| shape | products | target tokens/s | times fp32's | GFLOP/s | of the FMA peak |\n|" + " --- |" * 6)
 for shape in SHAPES:

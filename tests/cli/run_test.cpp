@@ -242,7 +242,7 @@ TEST_CASE("what a stage finished under other settings, or on other text, is not 
     for (const char* line : {"encoder-normalize-before: True", "decoder-normalize-before: True",
                              "no-decoder-final-norm: True", "vocab-original-scaling: True", "adam-eps: 1e-6",
                              "adam-betas: [0.9, 0.9]", "patience: 3", "validate-every: 15", "average-checkpoints: 2",
-                             "sample-over: networks", "max-tokens: 400", "precision: bf16x3"}) {
+                             "sample-over: networks", "max-tokens: 400", "precision: fp32"}) {
         const std::string text = line;
         refused("train", text,
                 "stage 'super' was made with other settings: '" + text.substr(0, text.find(':')) + "' was ");
@@ -389,7 +389,7 @@ TEST_CASE("on a terminal there is one bar, and Ctrl-C stops a training that goes
           hat::read_file(whole.dir + "/super/model/model.safetensors"));
 }
 
-TEST_CASE("a search in bfloat16 says so in its file, and is none in fp32") {
+TEST_CASE("a search says in its file which precision it has, and goes on in no other") {
     const TinyRun tiny;
     const Outcome run = tiny.with("search-precision: bf16", "run");
     INFO(run.err);
@@ -398,10 +398,10 @@ TEST_CASE("a search in bfloat16 says so in its file, and is none in fp32") {
     const Outcome other = tiny.with("", "run");
     CHECK(other.status == 1);
     CHECK(contains(other.err,
-                   "stage 'search' was made with other settings: 'search-precision' was \"bf16\", now is not set"));
-    const TinyRun split;
-    REQUIRE(split.with("search-precision: bf16x3\nprecision: bf16x3", "run").status == 0);
-    CHECK(contains(hat::load_json(split.dir + "/search.json").at("scores").get<std::string>(), ", precision bf16x3"));
+                   "stage 'search' was made with other settings: 'search-precision' was \"bf16\", now is \"bf16x3\""));
+    const TinyRun floats;
+    REQUIRE(floats.with("search-precision: fp32\nprecision: fp32", "run").status == 0);
+    CHECK(contains(hat::load_json(floats.dir + "/search.json").at("scores").get<std::string>(), ", precision fp32"));
     const Outcome wrong = tiny.with("search-precision: int8", "run");
     CHECK(wrong.status == 1);
     CHECK(contains(wrong.err, "search-precision"));

@@ -33,7 +33,7 @@ TEST_CASE("the inherited loss is that of all tokens of all batches, in bits") {
     for (const hat::RuntimeArch& arch : {hat_test::tiny_arch(), shallower()}) {
         hat::ElasticTransformer<float> model(weights);
         hat::LossSums sums;
-        for (const auto& batch : batches) sums += model.loss(arch, batch, 0.2);
+        for (const auto& batch : batches) sums += model.loss(arch, batch, 0.2, hat::Precision::bf16x3);
         CHECK(fitness(arch) == sums.loss / static_cast<double>(sums.tokens) / std::log(2.0));
     }
     CHECK(fitness(hat_test::tiny_arch()) != fitness(shallower()));
@@ -56,8 +56,8 @@ TEST_CASE("threads that score with copies of an inherited loss get the numbers o
 TEST_CASE("in bfloat16 the inherited loss is nearly that in float, and repeatable") {
     const auto weights = inherited_weights();
     const auto batches = hat_test::copy_task(3, 4, 16);
-    const hat::InheritedLoss exact(weights, batches), rounded(weights, batches, {.precision = hat::Precision::bf16}),
-        split(weights, batches, {.precision = hat::Precision::bf16x3});
+    const hat::InheritedLoss exact(weights, batches, {.precision = hat::Precision::fp32}),
+        rounded(weights, batches, {.precision = hat::Precision::bf16}), split(weights, batches);
     for (const hat::RuntimeArch& arch : {hat_test::tiny_arch(), shallower()}) {
         CHECK(rounded(arch) == doctest::Approx(exact(arch)).epsilon(0.005));
         CHECK(rounded(arch) != exact(arch));

@@ -175,6 +175,7 @@ TEST_CASE(
         return hat::Trainer(weights, super(), o).run().state.history.back().valid.at("largest").loss;
     };
     auto plain = fresh(), whole = fresh();
+    o.precision = hat::Precision::fp32;
     const double expected = last(plain);
     o.precision = hat::Precision::bf16;
     CHECK(last(whole) == doctest::Approx(expected).epsilon(0.02));
@@ -197,7 +198,7 @@ TEST_CASE(
     CHECK(same_bits(weights, whole));
 }
 
-TEST_CASE("bf16x3 learns as fp32 does, and is fp32 without tiles") {
+TEST_CASE("bf16x3, the default, learns as fp32 does, and is fp32 without tiles") {
     auto o = options(60);
     o.validate_every = 60;
     const auto last = [&](hat::Weights<float>& weights, std::size_t threads) {
@@ -208,9 +209,11 @@ TEST_CASE("bf16x3 learns as fp32 does, and is fp32 without tiles") {
             .loss;
     };
     auto plain = fresh(), split = fresh(), threaded = fresh();
-    const double expected = last(plain, 1);
+    CHECK(o.precision == hat::Precision::bf16x3);
+    const double learned = last(split, 1);
+    o.precision = hat::Precision::fp32;
+    CHECK(learned == doctest::Approx(last(plain, 1)).epsilon(0.002));
     o.precision = hat::Precision::bf16x3;
-    CHECK(last(split, 1) == doctest::Approx(expected).epsilon(0.002));
     CHECK(same_bits(plain, split) != hat::simd::tiles_usable());
     last(threaded, 3);
     CHECK(same_bits(split, threaded));

@@ -64,6 +64,7 @@ void Project::say(const std::string& text) const {
 }
 
 void Project::say_without_tiles(const std::string& key, Precision precision) const {
+    if (precision == Precision::bf16x3) return;
     const std::string notice = without_tiles(key + ": ", precision);
     if (!notice.empty()) say(notice);
 }

@@ -51,7 +51,8 @@ public:
 
     // A line for people on standard error, unless quiet.
     void say(const std::string& text) const;
-    // Says what a precision other than fp32, which the key names, is worth where there are no tiles (AMX).
+    // Says what bf16, which the key asks for, is worth where there are no tiles (AMX); bf16x3 is the default
+    // everywhere.
     void say_without_tiles(const std::string& key, Precision precision) const;
 
     // The text as ids, as the data stage left it.

@@ -34,9 +34,8 @@ std::string one_of(const YamlConfig& config, const std::string& key, const std::
     throw config.problem(key, "one of " + names);
 }
 
-Precision precision(const YamlConfig& config, const std::string& key) {
-    const std::vector<std::string> names = precision_names();
-    return precision_of(one_of(config, key, names[0], names));
+Precision precision(const YamlConfig& config, const std::string& key, Precision otherwise) {
+    return precision_of(one_of(config, key, std::string(name_of(otherwise)), precision_names()));
 }
 
 // A path is relative to the folder of the file that names it.
@@ -214,7 +213,7 @@ Settings read_settings(const std::vector<std::string>& names, const std::string&
     sub.dropout = at_least_zero("sub-dropout", sub.dropout);
     check_schedule(config, "", s.super_recipe);
     check_schedule(config, "sub-", sub);
-    s.precision = precision(config, "precision");
+    s.precision = precision(config, "precision", s.precision);
     s.average_checkpoints = count(config, "average-checkpoints", s.average_checkpoints);
     s.validate_every = count(config, "validate-every", 0, 0);
     s.checkpoint_every = count(config, "checkpoint-every", 0, 0);
@@ -275,7 +274,7 @@ Settings read_settings(const std::vector<std::string>& names, const std::string&
     s.latency_fraction = config.get_or<double>("latency-fraction", s.latency_fraction);
     if (!(s.latency_fraction > 0)) throw config.problem("latency-fraction", "a positive number");
     s.search_sentences = count(config, "search-sentences", 0, 0);
-    s.search_precision = precision(config, "search-precision");
+    s.search_precision = precision(config, "search-precision", s.search_precision);
 
     s.beam = count(config, "beam", s.beam, 1, most_beams);
     s.length_penalty = config.get_or<double>("lenpen", s.length_penalty);
@@ -343,8 +342,8 @@ Settings read_settings(const std::vector<std::string>& names, const std::string&
                          {"latency-constraint", s.search.latency_limit_ms},
                          {"latency-fraction", given ? 0 : s.latency_fraction},
                          {"search-sentences", s.search_sentences},
-                         {"valid-cnt-max", s.search.validation_batches}};
-    if (s.search_precision != Precision::fp32) s.search_identity["search-precision"] = name_of(s.search_precision);
+                         {"valid-cnt-max", s.search.validation_batches},
+                         {"search-precision", name_of(s.search_precision)}};
     return s;
 }
 

@@ -37,7 +37,7 @@ struct Settings {
 
     // training
     TrainingRecipe super_recipe, sub_recipe;
-    Precision precision = Precision::fp32;
+    Precision precision = Precision::bf16x3;
     std::size_t average_checkpoints = 1;
     std::uint64_t validate_every = 0, checkpoint_every = 0, patience = 0;
 
@@ -54,7 +54,7 @@ struct Settings {
     SearchRecipe search;  // latency_limit_ms 0: latency_fraction of the largest network's
     double latency_fraction = 0.5;
     std::size_t search_sentences = 0;       // of the validation set; 0: all
-    Precision search_precision = Precision::fp32;  // of scoring
+    Precision search_precision = Precision::bf16x3;  // of scoring
 
     // decoding
     std::size_t beam = 5;
