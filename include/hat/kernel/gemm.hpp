@@ -26,7 +26,7 @@ struct Epilogue {
     const T* bias = nullptr;  ///< one number per output column
     bool relu = false;        ///< after the bias
     T scale = T(1);           ///< of all outputs
-    bool accumulate = false;  ///< the chain starts from c instead of zero
+    bool accumulate = false;  ///< the chain starts from c instead of zero, which adds a residual that is there
     Dropout dropout{};        ///< of the outputs, numbered as by apply_dropout()
 };
 
