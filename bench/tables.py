@@ -206,12 +206,14 @@ def decoding(best, _):
                          f"**{v['ratio']:.2f}**", f"{v['ratio_median']:.2f}"))
             continue
         cells = (beam, three_digits(v["cpu_time"]), f"{v['MB/step']:.1f}", f"{v['read_GB/s']:.1f}", f"{v['limit_GB/s']:.1f}",
-                 three_digits(v["floor_ms"]), f"**{v['cpu_time'] / v['floor_ms']:.2f}**")
+                 *(cell for floor in (v["floor_ms"], v["memory_floor_ms"])
+                   for cell in (three_digits(floor), f"**{v['cpu_time'] / floor:.2f}**")))
         if len(network) == 1:
             rows.append((network, form, *cells))
         else:
             published.append((network.removeprefix("HAT_").replace("_", " ").replace("@", " "), *cells))
-    columns = ("beam", "ms", "MB/step", "read, GB/s", "limit, GB/s", "floor, ms", "x floor")
+    columns = ("beam", "ms", "MB/step", "read, GB/s", "limit, GB/s", "floor, ms", "x floor",
+               "floor by memory's bandwidth, ms", "x that floor")
     table("Decoding", ("network", "weights", *columns), rows)
     table("Decoding with the published SubTransformers, fp32", ("network", *columns),
           sorted(published, key=lambda row: by_numbers(row[0])))
@@ -296,6 +298,6 @@ try:
 except OSError as error:
     parser.error(f"{args.results}: {error.strerror}: bench/run.sh writes it")
 except KeyError as missing:
-    parser.error(f"{args.results} lacks {missing}: was it made with a filter? bench/run.sh measures everything")
+    parser.error(f"{args.results} lacks {missing}: was it made with a filter, or by an older program? bench/run.sh measures everything")
 except json.JSONDecodeError as error:
     parser.error(f"{args.results} is no JSON ({error}): bench/run.sh writes it again")
