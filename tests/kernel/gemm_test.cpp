@@ -101,6 +101,45 @@ TEST_CASE_TEMPLATE("a product is one chain of fused multiply-adds per output, bi
     }
 }
 
+TEST_CASE_TEMPLATE("few rows times a right operand that no cache holds: the same chains, bit for bit", T, float,
+                   double) {
+    hat::Rng rng(4);
+    const hat::ThreadPool four(4);
+    const std::size_t n = 1100;  // panels that take turns, some that are left, a part of one
+    for (const std::size_t more : {std::size_t{4}, std::size_t{8}}) {
+        const std::size_t k = hat::detail::turns_from_bytes / sizeof(T) / n / 8 * 8 + 8 + more;
+        const Sheet<T> b(k, n, 0, rng), bias(1, n, 0, rng);
+        std::vector<T> memory(hat::Panels<T>::elements(n, k)), stored(hat::stored_elements(n, k));
+        const auto panels = hat::pack_plain<T>(hat::Serial{}, b.view(), memory.data());
+        for (std::size_t kk = 0; kk < k; ++kk)
+            for (std::size_t j = 0; j < n; ++j)
+                stored[(j / hat::stored_columns * k + kk) * hat::stored_columns + j % hat::stored_columns] = b(kk, j);
+        for (std::size_t m = hat::detail::turn_rows - 1; m <= hat::detail::turn_rows_at_most + 1; ++m) {
+            CAPTURE(m);
+            CAPTURE(k);
+            const Sheet<T> a(m, k, 3, rng);
+            const hat::Epilogue<T> end{.bias = bias.data.data(), .relu = true, .scale = T(0.3)};
+            Sheet<T> expected(m, n, 5), found = expected, threaded = expected, from_stored = expected;
+            oracle(
+                expected, k, [&](auto i, auto kk) { return a(i, kk); }, [&](auto kk, auto j) { return b(kk, j); }, end);
+            hat::multiply<T>(hat::Serial{}, a.view(), panels, found.view(), end);
+            hat::multiply<T>(four, a.view(), panels, threaded.view(), end);
+            hat::multiply<T>(hat::Serial{}, a.view(), hat::stored_panels(stored.data(), n, k), from_stored.view(), end);
+            CHECK(found == expected);
+            CHECK(threaded == expected);
+            CHECK(from_stored == expected);
+            CHECK(found.padding_untouched());
+            if (m == 5) {  // a number of rows that the compiler knows
+                Sheet<T> fixed(m, n, 5);
+                hat::multiply<T>(hat::Serial{}, a.view().rows_at(0, hat::Fixed<5>{}), panels,
+                                 fixed.view().rows_at(0, hat::Fixed<5>{}), end);
+                CHECK(fixed == expected);
+                CHECK(fixed.padding_untouched());
+            }
+        }
+    }
+}
+
 TEST_CASE_TEMPLATE("a product with a transposed left side adds the same chains", T, float, double) {
     hat::Rng rng(2);
     const hat::ThreadPool four(4);
