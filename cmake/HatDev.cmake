@@ -16,8 +16,9 @@ endif()
 target_compile_options(hat_dev INTERFACE
   $<IF:$<BOOL:$<TARGET_PROPERTY:HAT_ISA>>,$<TARGET_PROPERTY:HAT_ISA>,$<$<BOOL:${HAT_NATIVE}>:-march=native>>)
 if(HAT_SANITIZE)
-  # the unrolled kernels take minutes to compile with checks at -O2
-  target_compile_options(hat_dev INTERFACE -O1 -g1)
+  # the unrolled kernels take minutes to compile with checks at -O2; a target's property HAT_BRIEF says that it runs for
+  # seconds, too, when nothing is optimised
+  target_compile_options(hat_dev INTERFACE $<IF:$<BOOL:$<TARGET_PROPERTY:HAT_BRIEF>>,-O0,-O1> -g1)
   target_compile_definitions(hat_dev INTERFACE HAT_SANITIZED) # a few tests do less then: they would take minutes
   target_compile_options(hat_dev INTERFACE -fsanitize=${HAT_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   # clang counts this as undefined, g++ does not; xsimd's generic conversions to integers rely on a mask applied after

@@ -49,14 +49,19 @@ constexpr hat::Arch<2, 2> tiny_arch(std::uint64_t index) {
     return hat::canonical(a);
 }
 
-/// Weights of a SuperTransformer for `shape`; four kinds of configuration in turn.
-inline hat::Weights<float> super_weights(const hat::RuntimeArch& shape, hat::StaticConfig kind, std::uint64_t seed) {
+/// A SuperTransformer for `shape`.
+inline hat::TransformerConfig super_config(const hat::RuntimeArch& shape, hat::StaticConfig kind) {
     hat::TransformerConfig c;
     c.shape = shape;
     c.source_vocab = kind.source_vocab, c.target_vocab = kind.target_vocab;
     c.sharing = kind.sharing;
     c.encoder_pre_norm = kind.encoder_pre_norm, c.decoder_pre_norm = kind.decoder_pre_norm;
-    return random_weights<float>(c, seed);
+    return c;
+}
+
+/// Random weights of a SuperTransformer for `shape`.
+inline hat::Weights<float> super_weights(const hat::RuntimeArch& shape, hat::StaticConfig kind, std::uint64_t seed) {
+    return random_weights<float>(super_config(shape, kind), seed);
 }
 
 /// The configuration of network `index`; as deployed, with the super widths of `shape`.
@@ -132,11 +137,10 @@ inline void check_equal(const AnyStatic& model, const hat::Weights<float>& super
     }
 }
 
-/// check_equal() for a network and random weights of a SuperTransformer for `shape`.
+/// check_equal() for a network within a SuperTransformer.
 template <auto arch, hat::StaticConfig config, hat::StaticLimits limits>
-void check_static(const hat::RuntimeArch& shape, std::uint64_t seed) {
+void check_static(const hat::Weights<float>& super, std::uint64_t seed) {
     using Model = hat::StaticTransformer<arch, config, limits>;
-    const auto super = super_weights(shape, config, seed);
     const hat::RuntimeArch sub = hat::to_runtime(arch);
     REQUIRE(hat::static_config(super.config()) == config);
     const auto stored = hat::store_weights(super, sub);
@@ -164,7 +168,7 @@ void check_static(const hat::RuntimeArch& shape, std::uint64_t seed) {
 template <std::uint64_t first, std::uint64_t... I>
 void check_tiny(std::integer_sequence<std::uint64_t, I...>) {
     (check_static<tiny_arch(first + I), static_config(first + I), hat::StaticLimits{9, 12, 1 + (first + I) % 4}>(
-         hat::to_runtime(tiny_shape()), first + I + 1),
+         super_weights(hat::to_runtime(tiny_shape()), static_config(first + I), first + I + 1), first + I + 1),
      ...);
 }
 
