@@ -173,7 +173,7 @@ void run(benchmark::State& state, const Network& n, std::size_t beam, double byt
     };
     floor("", limits.bandwidth);
     // the floor that decoding in fp32 is held to (at most 1.35 times): a step's weights from memory, and the encoder's
-    // operations, here at the FMA peak, which the peers' table takes at 85 % of it
+    // operations at the FMA peak
     floor("memory_", limits.memory);
     bench::rate(state, "read_GB/s", bytes);
 }

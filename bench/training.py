@@ -99,7 +99,8 @@ def profile(shape):
     samples = [chain for at, chain in samples if at > samples[-1][0] - seconds]  # without the steps that warm up
     parts = Counter(next(n for n, p in PARTS if re.search(p, "\n".join(chain))) for chain in samples)
     functions = Counter(re.sub(r"[<(].*", "", chain[0]) for chain in samples)
-    print(f"**Where the time of a step goes: {shape}.** {PRECISIONS[-1]}, one thread, {len(samples)} samples\n\n| part | % |\n| --- | --- |")
+    print(f"**Where the time of a step goes: {shape}.** {PRECISIONS[-1]}, one thread, {len(samples)} samples\n")
+    print("| part | % |\n| --- | --- |")
     for name, _ in PARTS:
         print(f"| {name} | {100 * parts[name] / len(samples):.1f} |")
     top = (f"`{name}` {100 * n / len(samples):.1f} %" for name, n in functions.most_common(10))
@@ -134,8 +135,8 @@ for name, entry in found.items():
         speed, memory = median(hat, key), median(hat, "MiB")
         gflops = median(hat, "gflop") * speed / TOKENS
         share = 100 * gflops / int(t) / median(hat, "peak")
-        cells = [shape, f"{t} ({key})", p, spread(hat, key), "", "", "", f"{gflops:.0f}", f"{share:.0f} %", f"{memory:.0f}",
-                 "", ""]
+        cells = [shape, f"{t} ({key})", p, spread(hat, key), "", "", "", f"{gflops:.0f}", f"{share:.0f} %",
+                 f"{memory:.0f}", "", ""]
         if have_torch:
             split, torch = max(entry["pytorch"].items(), key=lambda kv: median(kv[1], key))
             cells[4:7] = spread(torch, key), split, f"**{speed / median(torch, key):.2f}**"
@@ -146,8 +147,8 @@ for shape in SHAPES:
     for p in PRECISIONS if {f"{shape}/1", f"{shape}/2"} <= found.keys() else []:
         one, two = median(found[f"{shape}/1"][p], "cpu"), median(found[f"{shape}/2"][p], "wall")
         work = median(found[f"{shape}/2"][p], "cpu")  # tokens for a second of either core
-        print(f"{shape}, {p}: two threads are {two / one:.2f} times as fast as one; they work {50 * two / work:.0f} % of the "
-              f"time, each with {work / one:.2f} times the speed of one alone\n")
+        print(f"{shape}, {p}: two threads are {two / one:.2f} times as fast as one; they work {50 * two / work:.0f} % of "
+              f"the time, each with {work / one:.2f} times the speed of one alone\n")
 print("**A training step with products in bfloat16.** One thread, CPU time, in turns in one process\n")
 print("| shape | products | target tokens/s | times fp32's | GFLOP/s | of the FMA peak |\n|" + " --- |" * 6)
 for shape in SHAPES:

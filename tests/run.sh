@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds and passes all tests; does its own set-up. Usage: tests/run.sh [preset...], default gcc; the presets are gcc,
-# clang, asan-ubsan and tsan (see CMakePresets.json).
+# clang, clang-numeric, asan-ubsan and tsan (see CMakePresets.json).
 set -eu
 cd "$(dirname "$0")/.."
 cmake/setup.sh --tests

@@ -401,7 +401,15 @@ TEST_CASE("a search says in its file which precision it has, and goes on in no o
                    "stage 'search' was made with other settings: 'search-precision' was \"bf16\", now is \"bf16x3\""));
     const TinyRun floats;
     REQUIRE(floats.with("search-precision: fp32\nprecision: fp32", "run").status == 0);
-    CHECK(contains(hat::load_json(floats.dir + "/search.json").at("scores").get<std::string>(), ", precision fp32"));
+    CHECK(!contains(hat::load_json(floats.dir + "/search.json").at("scores").get<std::string>(), "precision"));
+    // as it was before there was the key: the same project
+    const auto state = std::filesystem::path(floats.dir) / "state.json";
+    hat::Json before = hat::load_json(state);
+    for (auto& stage : before["stages"]) stage["settings"].erase("search-precision");
+    hat::save_json(state, before);
+    const Outcome again = floats.with("search-precision: fp32\nprecision: fp32", "run");
+    CHECK(again.status == 0);
+    CHECK(!contains(again.err, "== search"));
     const Outcome wrong = tiny.with("search-precision: int8", "run");
     CHECK(wrong.status == 1);
     CHECK(contains(wrong.err, "search-precision"));

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the fuzz targets and runs them for some time, all at once, from small valid files. A fault ends it with the input's path.
+# Builds the fuzz targets and runs them for some time, all at once, from small valid files. A fault ends it with the
+# input's path.
 # Usage: tests/fuzz/run.sh [seconds a target, 60] [target...]
 set -euo pipefail
 cd "$(dirname "$0")/../.."
@@ -21,6 +22,7 @@ fuzz() {  # target
     -max_len=65536 -artifact_prefix="$build/" -print_final_stats=1 "$corpus" 2>&1 | tail -n 25
 }
 running=()
+trap 'kill "${running[@]}" 2>/dev/null || true' EXIT
 for target in $targets; do
   fuzz "$target" & # each has one thread
   running+=($!)

@@ -256,7 +256,7 @@ TEST_CASE_TEMPLATE("floats packed before are rounded while they are read: as if 
     shapes.push_back({257, w + 3, 40});
     shapes.push_back({3, 5, 0});
     shapes.push_back({33, 2 * w + 1, 1057});
-    if (hat::simd::fuses<float>) {  // else each step is a function call, and these would take minutes on an emulated machine
+    if (hat::simd::fuses<float>) {                 // else each step is a function call: minutes on an emulated machine
         shapes.push_back({32, 18 * w + 1, 2048});  // several pieces
         shapes.push_back({70, 3 * w, 1057});       // several blocks of rows and of k
     }

@@ -106,7 +106,8 @@ TEST_CASE_TEMPLATE("few rows times a right operand that no cache holds: the same
     hat::Rng rng(4);
     const hat::ThreadPool four(4);
     const std::size_t n = 1100;  // panels that take turns, some that are left, a part of one
-    for (const std::size_t more : {std::size_t{4}, std::size_t{8}}) {
+    for (const std::size_t more : {std::size_t{1}, std::size_t{8}}) {
+        if (more == 8 && !hat::simd::fuses<T>) break;  // each step is a function call
         const std::size_t k = hat::detail::turns_from_bytes / sizeof(T) / n / 8 * 8 + 8 + more;
         const Sheet<T> b(k, n, 0, rng), bias(1, n, 0, rng);
         std::vector<T> memory(hat::Panels<T>::elements(n, k)), stored(hat::stored_elements(n, k));

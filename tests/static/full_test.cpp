@@ -41,6 +41,7 @@ TEST_CASE("full-sized networks: static, elastic and extracted are equal to the b
     hat_test::check_static<wmt(640, 512, 1), kind, hat::StaticLimits{31, 8, 4}>(super, 2);
 #ifndef HAT_SANITIZED
     constexpr auto other = config(517, 640, 640);
-    hat_test::check_static<large, other, hat::StaticLimits{7, 9, 1}>(uniform_weights(hat::to_runtime(large), other, 3), 3);
+    hat_test::check_static<large, other, hat::StaticLimits{7, 9, 1}>(uniform_weights(hat::to_runtime(large), other, 3),
+                                                                     3);
 #endif
 }

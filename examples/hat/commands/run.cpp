@@ -95,12 +95,12 @@ void add_run(CLI::App& app) {
     command->add_option("--from", o->from, "Make this stage and all later ones again")->type_name("STAGE");
     command->add_flag("--estimate", o->estimate_only,
                       "Prepare the text, say what each other stage will cost in time, and stop");
-    command->footer("Stages:\n" + names +
-                    "Stop it at any moment (Ctrl-C, kill -9): the same command goes on, with the same result.\n"
-                    "With AMX, the key 'precision: bf16' of the configuration trains faster, less exactly; 'precision: "
-                    "fp32' has the\n"
-                    "same bits with and without AMX.\n"
-                    "Example: hat run --config examples/quickstart/quickstart.yml --dir run/quickstart");
+    command->footer(
+        "Stages:\n" + names +
+        "Stop it at any moment (Ctrl-C, kill -9): the same command goes on, with the same result.\n"
+        "With AMX, training in the configuration's 'precision: bf16' is faster, less exact; 'precision: fp32'\n"
+        "makes no use of AMX.\n"
+        "Example: hat run --config examples/quickstart/quickstart.yml --dir run/quickstart");
     command->callback([o] { run_all(*o); });
 }
 
@@ -132,9 +132,9 @@ void add_train(CLI::App& app) {
     command->footer(
         "Writes DIR/super, DIR/winner or DIR/baseline, each with a folder model. Needs the stage data; the winner "
         "also\n"
-        "the search. With AMX, the key 'precision: bf16' of the configuration is faster, less exactly; "
-        "'precision: fp32'\n"
-        "has the same bits with and without AMX.\n"
+        "the search. With AMX, the configuration's 'precision: bf16' is faster, less exact; 'precision: fp32' makes "
+        "no\n"
+        "use of AMX.\n"
         "Example: hat train --what winner --config mine.yml --dir run/mine");
     command->callback([o] { run_one(*o, {o->what}); });
 }

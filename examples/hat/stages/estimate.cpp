@@ -84,9 +84,9 @@ std::vector<std::pair<std::string, double>> estimate(const Project& project) {
                           {.max_tokens = validation_tokens, .too_long = BatchOptions::TooLong::drop});
     const Batch batch = batches.batch(batches.in_order(), 0);
     const double part = static_cast<double>(valid.target.tokens.size()) / static_cast<double>(batch.target_tokens());
-    const auto validation = [&](const RuntimeArch& arch) {  // by one thread
+    const auto validation = [&](const RuntimeArch& arch, Precision precision = Precision::fp32) {  // by one thread
         ElasticTransformer<float> model(weights);
-        return part * seconds_of([&] { (void)model.loss(arch, batch, 0.1); });
+        return part * seconds_of([&] { (void)model.loss(arch, batch, 0.1, precision); });
     };
     const double slow_loss = validation(largest), fast_loss = validation(smallest);
     const auto validations = [&](const TrainingRecipe& r) {
@@ -118,7 +118,7 @@ std::vector<std::pair<std::string, double>> estimate(const Project& project) {
         {"super", [&] { return training(s.super_recipe, time_super_update(project), slow_loss + fast_loss); }},
         {"measure", [&] { return static_cast<double>(s.latency_samples) * candidate; }},
         {"predict", [&] { return fit_seconds(s, project.pool); }},
-        {"search", [&] { return networks * scored * share * slow_loss / threads; }},
+        {"search", [&] { return networks * scored * share * validation(largest, s.search_precision) / threads; }},
         {"winner", [&] { return share * baseline; }},
         {"baseline", [&] { return baseline; }},
         {"quantize",

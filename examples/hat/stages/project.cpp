@@ -240,6 +240,8 @@ std::string settings_difference(const JsonView& before, const Json& now) {
     std::string added;
     for (const auto& item : now.items()) {
         if (!before.has(item.key())) {
+            // searches had floats only before there was the key
+            if (item.key() == "search-precision" && item.value() == name_of(Precision::fp32)) continue;
             added = "'" + item.key() + "' was not set, now is " + item.value().dump();
             continue;
         }

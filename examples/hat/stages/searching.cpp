@@ -63,10 +63,11 @@ Json run_search(const Project& project) {
     };
     const Searcher<RunPolicy> searcher(policy);
     const auto file = project.folder / "search.json";
-    const std::string scores = "weights " + std::to_string(crc32(read_file(project.super_model()))) + ", predictor " +
-                               std::to_string(crc32(read_file(project.predictor_file()))) + ", sentences " +
-                               std::to_string(sentences) + ", batches " + std::to_string(scored_on.size()) +
-                               ", precision " + std::string(name_of(s.search_precision));
+    const std::string scores =
+        "weights " + std::to_string(crc32(read_file(project.super_model()))) + ", predictor " +
+        std::to_string(crc32(read_file(project.predictor_file()))) + ", sentences " + std::to_string(sentences) +
+        ", batches " + std::to_string(scored_on.size()) +
+        (s.search_precision == Precision::fp32 ? "" : ", precision " + std::string(name_of(s.search_precision)));
     auto state = std::filesystem::exists(file) ? load_search(file, searcher, budget, s.seed, scores)
                                                : searcher.start(budget, s.seed);
     progress.resumed(state.history.size());

@@ -165,6 +165,7 @@ Json train(const Project& project, const std::string& name, const RuntimeArch& a
 // Seconds of an update, from a second or so of training.
 double time_updates(const Project& project, Training what) {
     TrainerOptions options = trainer_options(what.recipe);
+    options.precision = project.settings.precision;
     std::atomic<bool> enough{false};
     options.stop = &enough;
     what.task.validation.clear();

@@ -26,7 +26,7 @@ struct Epilogue {
     const T* bias = nullptr;  ///< one number per output column
     bool relu = false;        ///< after the bias
     T scale = T(1);           ///< of all outputs
-    bool accumulate = false;  ///< the chain starts from c instead of zero, which adds a residual that is there
+    bool accumulate = false;  ///< the chain starts from c instead of zero: a residual in c is added
     Dropout dropout{};        ///< of the outputs, numbered as by apply_dropout()
 };
 
@@ -302,18 +302,23 @@ inline constexpr std::size_t turn_rows = 3, turn_rows_at_most = 6;
 /// Bytes of a right operand from which on tiles take turns: more than a large second cache holds. From that cache one
 /// tile reads fast enough, and keeping sums would only cost.
 inline constexpr std::size_t turns_from_bytes = 2 * far_bytes + 1;
-/// Panels of all tiles that take turns.
-constexpr std::size_t turn_panels(std::size_t rows) { return turn_tiles * vectors_at_once(rows) / 2; }
+/// Panels of all tiles that take turns, two each.
+inline constexpr std::size_t turn_panels = 2 * turn_tiles;
+/// Whether tiles of m rows may take turns: only where a tile has two panels, which is where it was measured.
+template <Extent M>
+constexpr bool may_take_turns(M m) {
+    return simd::registers == 32 && m >= turn_rows && m <= turn_rows_at_most;
+}
 
-/// R rows times turn_panels(R) whole panels; b[p] is the first element of panel p. Memory sends more when more streams
+/// R rows times turn_panels whole panels; b[p] is the first element of panel p. Memory sends more when more streams
 /// are read side by side than one tile reads, but the sums of more would not fit into the registers: tiles take turns
 /// of a few steps, and meanwhile the others' sums wait in the first cache.
 template <std::size_t R, class T>
 void tiles_in_turns(std::size_t k, const T* a, std::size_t a_row, std::size_t a_col, const T* const* b,
                     std::size_t b_step, T* c, std::size_t c_row, Epilogue<T> end) {
     using V = simd::Vec<T>;
-    constexpr std::size_t C = vectors_at_once(R), W = simd::width<T>, ahead = 2048 / sizeof(T);
-    static_assert(C == 2 || C == 4, "one or two panels");
+    constexpr std::size_t C = 4, W = simd::width<T>, ahead = 2048 / sizeof(T);
+    static_assert(C == vectors_at_once(R));
     alignas(64) T sums[turn_tiles][R][C * W];
     const std::size_t steps = (k - 1) / turn_steps * turn_steps;  // the others come with the epilogue
     for (std::size_t k0 = 0; k0 < steps; k0 += turn_steps)
@@ -325,8 +330,8 @@ void tiles_in_turns(std::size_t k, const T* a, std::size_t a_row, std::size_t a_
                 for (std::size_t j = 0; j < C; ++j)
                     acc[i][j] = k0 == 0 ? simd::zero<T>() : simd::load(sums[t][i] + j * W);
             const T* left = a + k0 * a_col;
-            const T* right_at = b[t * C / 2] + k0 * b_step;
-            const std::ptrdiff_t distance = b[t * C / 2 + C / 2 - 1] - b[t * C / 2];
+            const T* right_at = b[2 * t] + k0 * b_step;
+            const std::ptrdiff_t distance = b[2 * t + 1] - b[2 * t];
             for (std::size_t kk = 0; kk < turn_steps; ++kk) {
                 V right[C];
 #pragma GCC unroll 16
@@ -351,17 +356,30 @@ void tiles_in_turns(std::size_t k, const T* a, std::size_t a_row, std::size_t a_
         }
     for (std::size_t t = 0; t < turn_tiles; ++t, c += C * W) {
         for (std::size_t i = 0; i < R; ++i) std::copy_n(sums[t][i], C * W, c + i * c_row);
-        const T* const right[] = {b[t * C / 2] + steps * b_step, b[t * C / 2 + C / 2 - 1] + steps * b_step};
+        const T* const right[] = {b[2 * t] + steps * b_step, b[2 * t + 1] + steps * b_step};
         tile<R, C, T>(k - steps, a + steps * a_col, a_row, a_col, right, b_step, c, c_row, C * W, true, &end, c + C * W,
                       nullptr, 0);
         if (end.bias) end.bias += C * W;
     }
 }
 
-/// tiles_in_turns<R> for R = turn_rows .. turn_rows_at_most.
-template <class T>
-inline constexpr std::array<decltype(&tiles_in_turns<turn_rows, T>), 4> turns{
-    &tiles_in_turns<3, T>, &tiles_in_turns<4, T>, &tiles_in_turns<5, T>, &tiles_in_turns<6, T>};
+/// tiles_in_turns<m>.
+template <class T, Extent M, class... Arguments>
+void take_turns(M m, Arguments... arguments) {
+    if constexpr (FixedExtent<M>)
+        return tiles_in_turns<M::value, T>(arguments...);
+    else
+        switch (m) {
+            case 3:
+                return tiles_in_turns<3, T>(arguments...);
+            case 4:
+                return tiles_in_turns<4, T>(arguments...);
+            case 5:
+                return tiles_in_turns<5, T>(arguments...);
+            default:
+                return tiles_in_turns<turn_rows_at_most, T>(arguments...);
+        }
+}
 
 /// c[m x n] (+)= a[m x k] b for panels [first_panel, last_panel), one thread. K is cut into blocks that reload the
 /// accumulators: the chains stay whole.
@@ -371,18 +389,22 @@ void multiply_panels(M m, const In* a, std::size_t a_row, std::size_t a_col, con
     constexpr std::size_t w = tile_columns<In>, W = simd::width<In>;
     const auto k = b.k;
     const std::size_t n = b.n;
-    if constexpr (std::same_as<In, T>)
-        if (m >= turn_rows && m <= turn_rows_at_most && k > turn_steps && b.panel == k * b.step &&
-            k * n * sizeof(In) >= turns_from_bytes && !end.accumulate) {
-            const std::size_t together = turn_panels(m);
-            for (; first_panel + together <= std::min(last_panel, n / w); first_panel += together) {
-                const In* right[turn_panels(turn_rows)];
-                for (std::size_t p = 0; p < together; ++p) right[p] = b.at(first_panel + p);
+    constexpr bool turns = [] {
+        if constexpr (FixedExtent<M>)
+            return std::same_as<In, T> && may_take_turns(M{});
+        else
+            return std::same_as<In, T> && simd::registers == 32;
+    }();
+    if constexpr (turns)
+        if (may_take_turns(m) && k > turn_steps && b.panel == k * b.step && k * n * sizeof(In) >= turns_from_bytes &&
+            !end.accumulate)
+            for (; first_panel + turn_panels <= std::min(last_panel, n / w); first_panel += turn_panels) {
+                const In* right[turn_panels];
+                for (std::size_t p = 0; p < turn_panels; ++p) right[p] = b.at(first_panel + p);
                 Epilogue<T> then = end;
                 if (then.bias) then.bias += first_panel * w;
-                turns<T>[m - turn_rows](k, a, a_row, a_col, right, b.step, c + first_panel * w, c_row, then);
+                take_turns<T>(m, k, a, a_row, a_col, right, b.step, c + first_panel * w, c_row, then);
             }
-        }
     // what tiles of vectors [v, v + count) get: their first elements, the epilogue from there, the valid columns
     struct Right {
         const In* at[4];
@@ -556,7 +578,7 @@ void for_each_piece(const E& executor, std::size_t m, std::size_t k, std::size_t
     std::size_t group = rounded_operands<In> && row_blocks >= 8 ? 32 : 16;
     if (m <= 2 * tile_rows<In>) {
         const std::size_t work = std::max<std::size_t>(1, m * k * tile_columns<In>);
-        const std::size_t together = m >= turn_rows && m <= turn_rows_at_most ? turn_panels(turn_rows) : 4;
+        const std::size_t together = may_take_turns(m) ? turn_panels : 4;  // a piece is whole turns, or whole tiles
         group = ((std::size_t{1} << 21) / work + together) / together * together;
     }
     const std::size_t groups = (panels + group - 1) / group;
