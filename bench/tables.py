@@ -298,6 +298,7 @@ try:
 except OSError as error:
     parser.error(f"{args.results}: {error.strerror}: bench/run.sh writes it")
 except KeyError as missing:
-    parser.error(f"{args.results} lacks {missing}: was it made with a filter, or by an older program? bench/run.sh measures everything")
+    parser.error(f"{args.results} lacks {missing}: was it made with a filter, or by an older program? bench/run.sh "
+                 "measures everything")
 except json.JSONDecodeError as error:
     parser.error(f"{args.results} is no JSON ({error}): bench/run.sh writes it again")

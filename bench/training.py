@@ -27,6 +27,8 @@ args = parser.parse_args()
 if not shutil.which(args.program):
     parser.error(f"{args.program} is no program: bench/run.sh training builds it")
 SHAPES, THREADS = args.shapes.split(","), [int(t) for t in args.threads.split(",")]
+if not {*SHAPES} <= {"small", "iwslt"}:
+    parser.error(f"--shapes is {args.shapes}, expected some of small,iwslt")
 TOKENS = 164 * 25
 PRECISIONS = ["fp32", "bf16x3"]  # the last one is the default
 FREQUENCY = {"small": "499", "iwslt": "49"}  # samples per CPU second

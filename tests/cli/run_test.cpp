@@ -112,9 +112,10 @@ TEST_CASE("run goes from text to a report and usable models, and does nothing tw
     const Outcome other =
         run_hat({"run", "--config", tiny.config, "--config", (tiny.folder / "other.yml").string(), "--dir", tiny.dir});
     CHECK(other.status == 1);
-    CHECK(contains(other.err,
-                   "stage 'data' was made with other settings: 'vocab-size' was 300, now is 280; use another --dir, "
-                   "or 'hat run --from data' makes it again"));
+    CHECK(contains(
+        other.err,
+        "stage 'data' was made with other settings: 'vocab-size' was 300, now is 280; set it back, use another --dir, "
+        "or 'hat run --from data' makes it again"));
     CHECK(hat::load_json(tiny.dir + "/state.json") == state);
 
     CHECK(contains(tiny.with("latency-constraint: 5", "run").err,

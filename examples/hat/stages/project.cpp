@@ -129,7 +129,7 @@ const Json* Project::finished(const std::string& stage, const Json& identity) co
             (void)finished(earlier.name, stage_identity(settings, earlier.name));
         }
         throw bad_config(state_file().string() + ": stage '" + stage + "' was made with other settings: " + difference +
-                         "; use another --dir, or " + again);
+                         "; set it back, use another --dir, or " + again);
     }
     for (const auto& output : find_stage(stage).outputs)
         if (!std::filesystem::exists(folder / output))
