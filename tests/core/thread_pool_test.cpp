@@ -3,12 +3,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <hat/core/executor.hpp>
 #include <hat/core/thread_pool.hpp>
 #include <limits>
 #include <stdexcept>
 #include <string>
 #include <support/files.hpp>
+#include <thread>
 #include <vector>
 
 TEST_CASE("a pool runs every index exactly once, again and again") {
@@ -21,6 +23,37 @@ TEST_CASE("a pool runs every index exactly once, again and again") {
             for (int h : hits) CHECK(h == 1);
         }
     }
+}
+
+TEST_CASE("a thread that is slow is helped: every index runs once, whoever takes it") {
+    const hat::ThreadPool pool(3);
+    std::vector<int> hits(30);
+    std::atomic<bool> others_done{false};
+    std::atomic<std::size_t> done{0};
+    pool(hits.size(), [&](std::size_t i) {
+        // the first of the caller's ten waits until all others have run: its other nine must be run by helpers
+        while (i == 0 && !others_done) std::this_thread::yield();
+        ++hits[i];
+        if (++done == hits.size() - 1) others_done = true;
+    });
+    for (int h : hits) CHECK(h == 1);
+}
+
+TEST_CASE("pieces cover everything, differ by one thing at most, and are as many for each thread") {
+    for (std::size_t n : {1u, 7u, 100u, 4097u})
+        for (std::size_t count : {1u, 2u, 7u})
+            for (std::size_t i = 0; i < count; ++i) {
+                const std::size_t size = hat::piece_begin(i + 1, count, n) - hat::piece_begin(i, count, n);
+                CHECK(size >= n / count);
+                CHECK(size <= (n + count - 1) / count);
+            }
+    CHECK(hat::piece_begin(0, 7, 100) == 0);
+    CHECK(hat::piece_begin(7, 7, 100) == 100);
+    CHECK(hat::even_pieces(33, 2, 1000) == 34);
+    CHECK(hat::even_pieces(5, 8, 6) == 6);
+    CHECK(hat::threads_of(hat::Serial{}) == 1);
+    CHECK(hat::threads_of(hat::ThreadPool(3)) == 3);
+    CHECK(hat::threads_of([](std::size_t, auto&&) {}) == 1);  // an executor that does not say
 }
 
 TEST_CASE("nested calls and exceptions") {

@@ -103,6 +103,13 @@ TEST_CASE_TEMPLATE("a product is one chain of fused multiply-adds per output, bi
 
 TEST_CASE_TEMPLATE("few rows times a right operand that no cache holds: the same chains, bit for bit", T, float,
                    double) {
+    // as on every processor, whichever this one is
+    const auto suits = hat::detail::streaming;
+    hat::detail::Streaming as{};
+    SUBCASE("in turns") { as = {.one_row = 2048, .few_rows = 4096, .turns = true, .once = false}; }
+    SUBCASE("prefetched for one use") { as = {.one_row = 0, .few_rows = 2560, .turns = false, .once = true}; }
+    SUBCASE("prefetched into all caches") { as = {.one_row = 0, .few_rows = 2560, .turns = false, .once = false}; }
+    hat::detail::streaming = as;
     hat::Rng rng(4);
     const hat::ThreadPool four(4);
     const std::size_t n = 1100;  // panels that take turns, some that are left, a part of one
@@ -139,6 +146,7 @@ TEST_CASE_TEMPLATE("few rows times a right operand that no cache holds: the same
             }
         }
     }
+    hat::detail::streaming = suits;
 }
 
 TEST_CASE_TEMPLATE("a product with a transposed left side adds the same chains", T, float, double) {
@@ -159,6 +167,29 @@ TEST_CASE_TEMPLATE("a product with a transposed left side adds the same chains",
         CHECK(threaded == expected);
         CHECK(found.padding_untouched());
     }
+}
+
+TEST_CASE_TEMPLATE("blocks of rows cover a product, in register blocks, as many for each thread", In, float,
+                   hat::simd::Bf16Pair) {
+    for (const std::size_t unit : {std::size_t{6}, std::size_t{9}, std::size_t{16}})
+        for (const std::size_t threads : {std::size_t{1}, std::size_t{2}, std::size_t{3}, std::size_t{64}})
+            for (const std::size_t m : {std::size_t{1}, std::size_t{5}, std::size_t{63}, std::size_t{64},
+                                        std::size_t{256}, std::size_t{1000}, std::size_t{4100}, std::size_t{8000}}) {
+                CAPTURE(unit);
+                CAPTURE(threads);
+                CAPTURE(m);
+                const hat::detail::RowBlocks<In> blocks(m, 1 << 19, threads, unit);
+                CHECK(blocks.begin(0) == 0);
+                CHECK(blocks.begin(blocks.count()) == m);
+                for (std::size_t i = 0; i < blocks.count(); ++i) {
+                    CHECK(blocks.rows(i) > 0);
+                    CHECK(blocks.rows(i) <= 256);
+                    if (i + 1 < blocks.count()) CHECK(blocks.rows(i) % unit == 0);
+                }
+                const bool few = blocks.count() == (m + unit - 1) / unit;  // nothing is left to cut
+                CHECK((few || blocks.count() % threads == 0));
+            }
+    CHECK(hat::detail::RowBlocks<In>(60, 10, 8, 6).count() == 1);  // too little work to wake others
 }
 
 TEST_CASE("an empty chain is zero, and empty sides write nothing") {

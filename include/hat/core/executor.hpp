@@ -3,6 +3,7 @@
 /// Who runs independent pieces of work. Results never depend on the executor: pieces are cut by problem size
 /// (or, where their number changes no sum, by the threads there are), written by index, and every sum has one order.
 
+#include <algorithm>
 #include <cstddef>
 #include <type_traits>
 
@@ -33,5 +34,25 @@ inline constexpr bool single_threaded = requires {
     requires std::bool_constant<E::threads() == 1>::value;
 };
 static_assert(single_threaded<Serial>);
+
+/// How many threads the executor says that it has: 1 when it does not say. Only for cutting work whose pieces change
+/// no result.
+template <class E>
+std::size_t threads_of(const E& executor) {
+    if constexpr (requires { executor.threads(); })
+        return executor.threads();
+    else
+        return 1;
+}
+
+/// Where piece i of `count` pieces of n things begins; pieces differ by one thing at most.
+constexpr std::size_t piece_begin(std::size_t i, std::size_t count, std::size_t n) {
+    return n / count * i + n % count * i / count;
+}
+
+/// At least `pieces` pieces, as many for each of `threads` threads, of `most` at most.
+constexpr std::size_t even_pieces(std::size_t pieces, std::size_t threads, std::size_t most) {
+    return std::min(most, (pieces + threads - 1) / threads * threads);
+}
 
 }  // namespace hat

@@ -20,6 +20,9 @@ namespace hat {
 
 /// A fixed set of threads; copies share them. With one thread it starts none. Calls from inside a body, or while
 /// another thread uses the pool, run serially. The first exception of a body is rethrown to the caller.
+///
+/// Each thread begins with the same part of every call's indices, in order, and then helps those that are behind: what
+/// it wrote in one call lies in its own caches when a later call needs it, and another core's caches can be far away.
 class ThreadPool {
 public:
     static constexpr std::size_t most_threads = 1024;  ///< no machine this is for has more
@@ -65,9 +68,11 @@ private:
     struct Impl {
         explicit Impl(std::size_t threads) {
             if (threads == 0) threads = std::max<std::size_t>(1, std::thread::hardware_concurrency());
+            parts = std::vector<Part>(threads);
             workers.reserve(threads - 1);
             try {
-                while (workers.size() + 1 < threads) workers.emplace_back([this] { work(); });
+                while (workers.size() + 1 < threads)
+                    workers.emplace_back([this, own = workers.size() + 1] { work(own); });
             } catch (const std::exception& e) {
                 const std::size_t started = workers.size() + 1;
                 join();
@@ -92,16 +97,21 @@ private:
         void run(std::size_t n, void (*call)(void*, std::size_t), void* body) {
             {
                 std::lock_guard lock(mutex);
-                count = n;
                 function = call;
                 argument = body;
-                next.store(0, std::memory_order_relaxed);
+                const std::size_t each = n / parts.size(), more = n % parts.size();
+                std::size_t first = 0;
+                for (std::size_t p = 0; p < parts.size(); ++p) {
+                    parts[p].next.store(first, std::memory_order_relaxed);
+                    first += each + (p < more ? 1 : 0);
+                    parts[p].end = first;
+                }
                 open = true;
                 failure = nullptr;
                 generation.fetch_add(1, std::memory_order_release);
             }
             if (sleeping.load(std::memory_order_acquire) != 0) wake.notify_all();
-            drain();
+            drain(0);
             {
                 std::lock_guard lock(mutex);
                 open = false;  // nothing is left: a worker that the system has not let run yet need not be waited for
@@ -126,19 +136,23 @@ private:
             }
             return false;
         }
-        void drain() {
+        // Runs what is left of part `own`, then of the parts after it.
+        void drain(std::size_t own) {
             inside() = true;
-            for (std::size_t i; (i = next.fetch_add(1, std::memory_order_relaxed)) < count;) {
-                try {
-                    function(argument, i);
-                } catch (...) {
-                    std::lock_guard lock(mutex);
-                    if (!failure) failure = std::current_exception();
+            for (std::size_t p = 0; p < parts.size(); ++p) {
+                Part& part = parts[(own + p) % parts.size()];
+                for (std::size_t i; (i = part.next.fetch_add(1, std::memory_order_relaxed)) < part.end;) {
+                    try {
+                        function(argument, i);
+                    } catch (...) {
+                        std::lock_guard lock(mutex);
+                        if (!failure) failure = std::current_exception();
+                    }
                 }
             }
             inside() = false;
         }
-        void work() {
+        void work(std::size_t own) {
             std::size_t seen = 0;
             const auto called = [&] { return generation.load(std::memory_order_acquire) != seen; };
             for (;;) {
@@ -155,7 +169,7 @@ private:
                     if (!open) continue;
                     active.fetch_add(1, std::memory_order_relaxed);
                 }
-                drain();
+                drain(own);
                 std::lock_guard lock(mutex);
                 if (active.fetch_sub(1, std::memory_order_release) == 1) idle.notify_one();
             }
@@ -166,11 +180,17 @@ private:
 #endif
         }
 
+        /// Indices [next, end) of the present call that nobody has taken; a cache line of its own.
+        struct alignas(64) Part {
+            std::atomic<std::size_t> next{0};
+            std::size_t end = 0;
+        };
+
         std::mutex user, mutex;
         std::condition_variable wake, idle;
         // active: workers that are inside the present call; open: more of them may join it
-        std::atomic<std::size_t> generation{0}, next{0}, active{0}, sleeping{0};
-        std::size_t count = 0;
+        std::atomic<std::size_t> generation{0}, active{0}, sleeping{0};
+        std::vector<Part> parts;  // one for each thread
         void (*function)(void*, std::size_t) = nullptr;
         void* argument = nullptr;
         std::exception_ptr failure;

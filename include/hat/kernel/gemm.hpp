@@ -111,10 +111,25 @@ void pack_panel(const T* b, std::size_t k_step, std::size_t n_step, std::size_t 
     }
 }
 
+/// How tiles of few rows read a right operand from memory, which is a matter of the processor's own prefetchers
+/// (docs/performance.md, "Products"). No result depends on it.
+struct Streaming {
+    std::size_t one_row;   ///< bytes that tiles of one and two rows prefetch ahead; 0: they leave it to the processor
+    std::size_t few_rows;  ///< bytes that tiles of three to seven rows prefetch ahead
+    bool turns;            ///< whether tiles take turns
+    bool once;  ///< whether three to seven rows prefetch what comes from far for one use: into the first cache only
+};
+/// What suits this processor; tests set it to either.
+inline Streaming streaming = simd::made_by_amd() ? Streaming{0, 2560, false, true} : Streaming{2048, 4096, true, false};
+
+/// Bytes that tiles of three to seven rows prefetch one line in every few steps ahead: two pages.
+inline constexpr std::size_t few_far_ahead = 8192;
+
 /// R rows times C vectors of columns, k steps. `a` has strides (a_row, a_col); `b` holds the first element of each pair
 /// of vectors when C is even (they lie side by side), of each vector when it is odd; their rows are `b_step` elements
 /// apart. With `load`, the chains continue from c. `next` is where the caller's next tile will store. `soon` is null,
-/// or memory that the caller will read later: tiles of many rows prefetch it, `soon_step` elements for each step.
+/// or memory that the caller will read later: tiles of many rows prefetch it, `soon_step` elements for each step; to
+/// those of few rows it says that b comes from far.
 /// `near` says that all operands are in a near cache, and that there is neither `load` nor `end`: nothing but the
 /// product.
 template <std::size_t R, std::size_t C, class In, Extent K = std::size_t, bool near = false, class T = Sum<In>>
@@ -156,12 +171,13 @@ void tile(K k, const In* a, std::size_t a_row, std::size_t a_col, const In* cons
     for (std::size_t i = 0; i < bases; ++i) base[i] = a + 5 * i * a_row;
     // b streams, from memory when there are few rows: the hardware's prefetchers stop at every page
     constexpr bool few = R <= tile_rows<In> / 2;
-    constexpr std::size_t ahead = near ? 0 : (few && R > 2 ? 4096 : 2048) / sizeof(In);
-    const auto one_step = [&] {
+    std::size_t ahead = (!few ? 2048 : R > 2 ? streaming.few_rows : streaming.one_row) / sizeof(In);
+    const auto one_step = [&]<bool once = false>(std::bool_constant<once> = {}) {
         decltype(simd::load(a)) right[C];
 #pragma GCC unroll 16
         for (std::size_t j = 0; j < C; ++j) {
-            if constexpr (ahead > 0) __builtin_prefetch(at(j) + ahead);
+            if constexpr (!near)
+                if (R > 2 || ahead > 0) __builtin_prefetch(at(j) + ahead, 0, once ? 0 : 3);
             right[j] = simd::load(at(j));
         }
 #pragma GCC unroll 16
@@ -175,6 +191,28 @@ void tile(K k, const In* a, std::size_t a_row, std::size_t a_col, const In* cons
         right_at += b_step;
     };
     std::size_t kk = 0;
+    if constexpr (!near && few && R > 2 && C != 3) {
+        // as many steps at a time as are prefetched ahead: what follows the last of them is read by the next tile,
+        // which begins `over` further. Of every stream one line far ahead, so that its page's address is translated by
+        // then
+        const std::size_t part = std::max<std::size_t>(16, ahead / b_step);
+        const std::ptrdiff_t over = distance[C / together - 1];
+        const auto parts = [&](auto once) {
+            for (std::size_t left = k % part; left > 0; --left) one_step(once);
+            for (kk = k % part; kk < k; kk += part) {
+                const std::ptrdiff_t far_ahead =
+                    static_cast<std::ptrdiff_t>(few_far_ahead / sizeof(In)) + (kk + 3 * part < k ? 0 : over);
+#pragma GCC unroll 16
+                for (std::size_t j = 0; j < C; j += together) __builtin_prefetch(at(j) + far_ahead);
+                if (kk + part == k) ahead += static_cast<std::size_t>(over);
+                for (std::size_t left = part; left > 0; --left) one_step(once);
+            }
+        };
+        if (soon && streaming.once)
+            parts(std::true_type{});
+        else
+            parts(std::false_type{});
+    }
     if constexpr (!near && (!few || C == 3)) {  // three vectors: seven rows may be one of many tiles
         // many rows: the left operand and the output of the next tile may come from memory, too; a few lines at a time
         constexpr std::size_t part = 16, page = 4096, rows = few ? 0 : R;
@@ -396,8 +434,8 @@ void multiply_panels(M m, const In* a, std::size_t a_row, std::size_t a_col, con
             return std::same_as<In, T> && simd::registers == 32;
     }();
     if constexpr (turns)
-        if (may_take_turns(m) && k > turn_steps && b.panel == k * b.step && k * n * sizeof(In) >= turns_from_bytes &&
-            !end.accumulate)
+        if (streaming.turns && may_take_turns(m) && k > turn_steps && b.panel == k * b.step &&
+            k * n * sizeof(In) >= turns_from_bytes && !end.accumulate)
             for (; first_panel + turn_panels <= std::min(last_panel, n / w); first_panel += turn_panels) {
                 const In* right[turn_panels];
                 for (std::size_t p = 0; p < turn_panels; ++p) right[p] = b.at(first_panel + p);
@@ -439,6 +477,8 @@ void multiply_panels(M m, const In* a, std::size_t a_row, std::size_t a_col, con
             }
         return;
     }
+    // b may come from far
+    const bool far = b.panel == k * b.step && k * n * sizeof(In) >= far_bytes;
     if constexpr (FixedExtent<M>)
         if constexpr (M::value <= tile_rows<In>) {  // one tile whose sizes the compiler knows
             constexpr std::size_t most = vectors_at_once(M::value);
@@ -448,7 +488,7 @@ void multiply_panels(M m, const In* a, std::size_t a_row, std::size_t a_col, con
                 const auto run = [&](auto vectors) {
                     tile<M::value, vectors, In, K>(k, a, a_row, a_col, right.at, b.step, c + v * W, c_row,
                                                    right.columns, end.accumulate, &right.end, c + (v + count) * W,
-                                                   nullptr, 0);
+                                                   far ? b.data : nullptr, 0);
                 };
                 if (count == most)
                     run(std::integral_constant<std::size_t, most>{});
@@ -468,9 +508,9 @@ void multiply_panels(M m, const In* a, std::size_t a_row, std::size_t a_col, con
         const std::size_t blocks = (k + k_block - 1) / k_block;
         block = (k + blocks - 1) / blocks;
     }
-    // b may come from far. The first tile of rows that reads a panel would wait for it, and the memory would be idle
-    // while the others find it in the cache: each of them prefetches its share of what is read two panels later
-    const bool far = m > tile_rows<In> && b.panel == k * b.step && k * n * sizeof(In) >= far_bytes;
+    // The first tile of rows that reads a panel from far would wait for it, and the memory would be idle while the
+    // others find it in the cache: each of them prefetches its share of what is read two panels later
+    const bool shared = far && m > tile_rows<In>;
     // the element `skip` elements after the first one of vector v of the block at k0, in the order of reading: panel
     // after panel, the next block's, at the end those after last_panel, where the next call may begin; null where b
     // ends
@@ -509,8 +549,8 @@ void multiply_panels(M m, const In* a, std::size_t a_row, std::size_t a_col, con
             const Tile<In>* const table = count == 2           ? tiles<In, false>.data()
                                           : m <= tile_rows<In> ? tiles<In, true>.data()
                                                                : many_tiles<In>.data();
-            const std::size_t sharers = far ? std::min(blocks, sharers_at_most) : 0;
-            const std::size_t share = far ? (count * W + sharers - 1) / sharers : 0;
+            const std::size_t sharers = shared ? std::min(blocks, sharers_at_most) : 0;
+            const std::size_t share = shared ? (count * W + sharers - 1) / sharers : 0;
             std::size_t i = 0;
             for (std::size_t t = 0; t < blocks; ++t) {
                 const std::size_t rows = m / blocks + (t < m % blocks ? 1 : 0);
@@ -518,7 +558,10 @@ void multiply_panels(M m, const In* a, std::size_t a_row, std::size_t a_col, con
                 table[rows - 1](steps, left + i * left_row, left_row, left_col, right.at, b.step, to, c_row,
                                 right.columns, load, last ? &right.end : nullptr,
                                 t + 1 < blocks ? to + rows * c_row : c + (v + count) * W,
-                                t < sharers ? later(v + 4, k0, steps, t * share * steps) : nullptr, share);
+                                t < sharers      ? later(v + 4, k0, steps, t * share * steps)
+                                : far && !shared ? b.data
+                                                 : nullptr,
+                                share);
                 i += rows;
             }
             v += count;
@@ -559,37 +602,56 @@ void drop_piece(const Dropout& dropout, std::size_t n, const C& c, std::size_t r
         dropout.apply(c.row(r) + first, last - first, static_cast<std::uint32_t>(r * n + first));
 }
 
-/// Rows of a block of m: whole register blocks of `unit` rows, at most 64, or 128 of many, of equal size but for the
-/// last. Twice as many of rounded operands, whose products take less time for what they read, when there are many.
+/// Blocks of the m rows of a product: whole register blocks of `unit` rows but for the last one, together at most 64,
+/// or 128 of many. Twice as many of rounded operands, whose products take less time for what they read, when there are
+/// many. With work for several threads, as many blocks for each of them.
 template <class In>
-constexpr std::size_t block_rows(std::size_t m, std::size_t unit) {
-    const std::size_t most = (m < 1024 ? 64 : 128) * (rounded_operands<In> && m >= 512 ? 2 : 1) / unit * unit;
-    const std::size_t blocks = (m + most - 1) / most;
-    return ((m + blocks - 1) / blocks + unit - 1) / unit * unit;
-}
+class RowBlocks {
+public:
+    /// For m > 0 rows, each of `work` multiply-adds.
+    RowBlocks(std::size_t m, std::size_t work, std::size_t threads, std::size_t unit)
+        : m_(m), unit_(unit), units_((m + unit - 1) / unit) {
+        constexpr std::size_t least_work = std::size_t{1} << 19;  // of a thread's: less is not worth waking it
+        const std::size_t most = (m < 1024 ? 64 : 128) * (rounded_operands<In> && m >= 512 ? 2 : 1) / unit;
+        count_ = (units_ + most - 1) / most;
+        threads = std::min(threads, std::max<std::size_t>(1, m * work / least_work));
+        count_ = even_pieces(count_, threads, units_);
+    }
+    /// How many blocks there are.
+    std::size_t count() const { return count_; }
+    /// The first row of block i; of block count(): m.
+    std::size_t begin(std::size_t i) const { return std::min(m_, piece_begin(i, count_, units_) * unit_); }
+    /// Rows of block i.
+    std::size_t rows(std::size_t i) const { return begin(i + 1) - begin(i); }
+
+private:
+    std::size_t m_, unit_, units_, count_ = 1;
+};
 
 /// Cuts a product of m rows and k steps into blocks of rows and of panels: body(first row, rows, first panel, last
 /// panel). With few rows, a piece has panels worth about 2M multiply-adds. `unit` rows make a register block.
 template <class In, ExecutorPolicy E, class Body>
 void for_each_piece(const E& executor, std::size_t m, std::size_t k, std::size_t panels, Body&& body,
                     std::size_t unit = many_rows) {
-    const std::size_t row_block = block_rows<In>(m, unit), row_blocks = (m + row_block - 1) / row_block;
+    const std::size_t row_work = k * panels * tile_columns<In>;
+    RowBlocks<In> blocks(m, row_work, 1, unit);
     // a piece rounds its part of the left operand once more
-    std::size_t group = rounded_operands<In> && row_blocks >= 8 ? 32 : 16;
+    std::size_t group = rounded_operands<In> && blocks.count() >= 8 ? 32 : 16;
     if (m <= 2 * tile_rows<In>) {
         const std::size_t work = std::max<std::size_t>(1, m * k * tile_columns<In>);
         const std::size_t together = may_take_turns(m) ? turn_panels : 4;  // a piece is whole turns, or whole tiles
         group = ((std::size_t{1} << 21) / work + together) / together * together;
-    }
+    } else
+        blocks = RowBlocks<In>(m, row_work, threads_of(executor), unit);
     const std::size_t groups = (panels + group - 1) / group;
     const auto piece = [&](std::size_t i) {
-        const std::size_t r = i / groups * row_block, p = i % groups * group;
-        body(r, std::min(row_block, m - r), p, std::min(panels, p + group));
+        const std::size_t r = i / groups, p = i % groups * group;
+        body(blocks.begin(r), blocks.rows(r), p, std::min(panels, p + group));
     };
-    if (row_blocks * groups == 1)
+    if (blocks.count() * groups == 1)
         piece(0);
     else
-        executor(row_blocks * groups, piece);
+        executor(blocks.count() * groups, piece);
 }
 
 }  // namespace detail
@@ -655,13 +717,13 @@ template <class T, ExecutorPolicy E>
 void multiply_transposed(const E& executor, View<const T> a, View<const T> b, View<T> c) {
     const std::size_t m = a.cols, k = a.rows, panels = (b.cols + tile_columns<T> - 1) / tile_columns<T>;
     if (m == 0 || b.cols == 0) return;
-    const std::size_t row_block = detail::block_rows<T>(m, many_rows), row_blocks = (m + row_block - 1) / row_block;
+    const detail::RowBlocks<T> blocks(m, std::min(k, detail::packed_steps) * b.cols, threads_of(executor), many_rows);
     T* packed = detail::thread_scratch<T>(0, Panels<T>::elements(b.cols, std::min(k, detail::packed_steps)));
     for (std::size_t k0 = 0; k0 < k; k0 += detail::packed_steps) {
         const std::size_t steps = std::min(detail::packed_steps, k - k0);
         const Panels<T> right = pack_plain<T>(executor, b.rows_at(k0, steps), packed);
-        executor(row_blocks, [&](std::size_t i) {
-            const std::size_t r = i * row_block, rows = std::min(row_block, m - r);
+        executor(blocks.count(), [&](std::size_t i) {
+            const std::size_t r = blocks.begin(i), rows = blocks.rows(i);
             detail::multiply_panels<T>(rows, a.row(k0) + r, 1, a.stride, right, 0, panels, c.row(r), c.stride,
                                        {.accumulate = true});
         });

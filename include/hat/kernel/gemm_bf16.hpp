@@ -412,8 +412,7 @@ requires(std::same_as<B, P> || std::same_as<B, float>) void multiply(const E& ex
         constexpr std::size_t most_rows = 256, least_work = std::size_t{1} << 20;
         const std::size_t blocks = (m + most_rows - 1) / most_rows, rows = detail::left_rows((m + blocks - 1) / blocks);
         std::size_t columns = std::clamp<std::size_t>(m * k * b.n / least_work, 1, panels);
-        if constexpr (requires { executor.threads(); })
-            columns = std::min(columns, (executor.threads() + blocks - 1) / blocks);
+        columns = std::min(columns, (threads_of(executor) + blocks - 1) / blocks);
         executor(blocks * columns, [&](std::size_t i) {
             const std::size_t r = i / columns * rows, c0 = i % columns;
             if (r < m) piece(r, std::min(rows, m - r), panels * c0 / columns, panels * (c0 + 1) / columns);
@@ -428,15 +427,14 @@ void multiply_transposed(const E& executor, View<const float> a, View<const floa
     static_assert(side % v == 0);
     const std::size_t m = a.cols, k = a.rows, panels = (b.cols + tile_columns<P> - 1) / tile_columns<P>;
     if (m == 0 || b.cols == 0) return;
-    const std::size_t row_block = detail::block_rows<P>(m, detail::row_unit<P>());
-    const std::size_t row_blocks = (m + row_block - 1) / row_block;
     const std::size_t block = 2 * detail::bf16_block<P> / parts;
+    const detail::RowBlocks<P> blocks(m, std::min(k, block) * b.cols, threads_of(executor), detail::row_unit<P>());
     P* packed = detail::thread_scratch<P>(0, Panels<P>::elements(b.cols, chain_steps<P>(std::min(k, block))));
     for (std::size_t k0 = 0; k0 < k; k0 += block) {
         const View<const float> left = a.rows_at(k0, std::min(block, k - k0));
         const Panels<P> right = pack_plain<P>(executor, b.rows_at(k0, left.rows), packed);
-        executor(row_blocks, [&](std::size_t i) {
-            const std::size_t r = i * row_block, rows = std::min(row_block, m - r);
+        executor(blocks.count(), [&](std::size_t i) {
+            const std::size_t r = blocks.begin(i), rows = blocks.rows(i);
             const std::size_t stride = detail::left_stride(right.k);
             P* const pairs = detail::thread_scratch<P>(2, detail::left_rows(rows) * stride);
             for (std::size_t s = 0; s < right.k / parts; s += v)

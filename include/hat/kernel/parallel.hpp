@@ -1,6 +1,6 @@
 #pragma once
 /// \file
-/// Cutting rows into pieces of a size that depends on the problem alone, never on the number of threads.
+/// Cutting rows into pieces of which every thread has as many, so that none waits for the others' last one.
 
 #include <algorithm>
 #include <concepts>
@@ -10,7 +10,8 @@
 namespace hat {
 
 /// Calls body(first, last) for ranges that cover [0, rows). `cost` is the work of one row in elementary operations:
-/// a piece is worth about 32k of them, so small problems stay on the calling thread.
+/// a piece is worth about 32k of them, so small problems stay on the calling thread. No result may depend on the
+/// ranges.
 template <ExecutorPolicy E, class Body>
 void parallel_rows(const E& executor, std::size_t rows, std::size_t cost, Body&& body) {
     if constexpr (single_threaded<E>) {  // pieces change no result
@@ -18,12 +19,12 @@ void parallel_rows(const E& executor, std::size_t rows, std::size_t cost, Body&&
         return;
     }
     const std::size_t piece = std::max<std::size_t>(1, 32768 / std::max<std::size_t>(1, cost));
-    const std::size_t pieces = (rows + piece - 1) / piece;
-    if (pieces <= 1) {
+    if (rows <= piece) {
         if (rows) body(std::size_t{0}, rows);
         return;
     }
-    executor(pieces, [&](std::size_t i) { body(i * piece, std::min(rows, (i + 1) * piece)); });
+    const std::size_t pieces = even_pieces((rows + piece - 1) / piece, threads_of(executor), rows);
+    executor(pieces, [&](std::size_t i) { body(piece_begin(i, pieces, rows), piece_begin(i + 1, pieces, rows)); });
 }
 
 }  // namespace hat

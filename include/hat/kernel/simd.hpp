@@ -22,6 +22,9 @@
 #include <arm_neon.h>
 #endif
 #endif
+#if defined(__x86_64__) || defined(__i386__)
+#include <cpuid.h>
+#endif
 #if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
 #error "hat: -ffast-math reorders sums and forgets the infinities that masks are made of; compile without it"
 #endif
@@ -47,6 +50,16 @@
 #endif
 
 namespace hat::simd {
+
+/// Whether this processor is one of AMD's (CPUID leaf 0, whose EBX begins the maker's name).
+inline bool made_by_amd() {
+#if defined(__x86_64__) || defined(__i386__)
+    unsigned most = 0, name = 0, c = 0, d = 0;
+    return __get_cpuid(0, &most, &name, &c, &d) != 0 && name == signature_AMD_ebx;
+#else
+    return false;
+#endif
+}
 
 /// The machine's widest vector of T.
 #if !defined(HAT_XSIMD)
