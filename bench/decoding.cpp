@@ -4,7 +4,7 @@
 // to D of the peers' table, and the published SubTransformers from $HAT_SHARED/reference/configs. Times are CPU time.
 // Where CTranslate2 was found, A to D are also translated with it and with hat in turns, and the ratio is printed:
 // decoding/<network>[/<format>]/beside_ctranslate2/beam:<n>. One sentence and 16 at once, with products in fp32 and in
-// bf16x3: precision/<network>/<precision>/sentences:<n>/beam:<n>.
+// bf16x3 (with tiles): precision/<network>/<precision>/sentences:<n>/beam:<n>.
 // `--rss <network>` translates once in this process and prints as JSON the most memory it ever had; `--list` prints the
 // names.
 #include "support.hpp"
@@ -363,8 +363,10 @@ int main(int argc, char** argv) {
                 ->Args({1, 5})
                 ->Unit(benchmark::kMillisecond);
         };
-        many("fp32", [n](benchmark::State& s) { decode_many<hat::Precision::fp32>(s, n); });
-        many("bf16x3", [n](benchmark::State& s) { decode_many<hat::Precision::bf16x3>(s, n); });
+        if (hat::simd::tiles_usable()) {
+            many("fp32", [n](benchmark::State& s) { decode_many<hat::Precision::fp32>(s, n); });
+            many("bf16x3", [n](benchmark::State& s) { decode_many<hat::Precision::bf16x3>(s, n); });
+        }
         add("decoding/" + n.name + "/int8",
             [n](benchmark::State& s) { decode_stored<MatrixFormat::int8>(s, n, CodebookMath::exact); });
         add("decoding/" + n.name + "/codes_integers",

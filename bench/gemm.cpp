@@ -97,10 +97,10 @@ void register_training() {
                     add(at + "hat", s, [op = op](auto& state, Shape z) { train_hat(state, z, op); });
                     add(at + "openblas", s, [op = op](auto& state, Shape z) { train_openblas(state, z, op); });
                     add(at + "onednn", s, [op = op](auto& state, Shape z) { train_onednn(state, z, op); });
-                    for (auto [precision, rounded] :
-                         {std::pair{"bf16/", hat::Precision::bf16}, std::pair{"bf16x3/", hat::Precision::bf16x3}})
-                        add(std::string(precision) + name + "/" + s.text() + "/hat", s,
-                            [op = op, p = rounded](auto& state, Shape z) { train_hat(state, z, op, p); });
+                    for (const hat::Precision p : bench::precisions())
+                        if (p != hat::Precision::fp32)
+                            add(std::string(hat::name_of(p)) + "/" + name + "/" + s.text() + "/hat", s,
+                                [op = op, p](auto& state, Shape z) { train_hat(state, z, op, p); });
                 }
 }
 
@@ -108,7 +108,7 @@ void register_training() {
 
 void register_accuracy() {
     for (const std::size_t k : {256, 512, 2048, 8000})
-        for (const auto precision : {hat::Precision::fp32, hat::Precision::bf16x3, hat::Precision::bf16})
+        for (const hat::Precision precision : bench::precisions())
             benchmark::RegisterBenchmark(
                 ("accuracy/" + std::to_string(k) + "/" + std::string(hat::name_of(precision))).c_str(),
                 [k, precision](benchmark::State& state) {
@@ -208,9 +208,10 @@ void register_packed() {
                                                         {512, 2048}, {640, 640},  {32768, 512}};
     const auto all = [](const char* group, Shape s, bool is_cold) {
         const std::string at = std::string(group) + "/NT/" + s.text() + "/";
-        add(at + "hat", s, [is_cold](auto& state, Shape z) { packed_hat(state, z, is_cold, hat::Precision::fp32); });
-        add(at + "hat_bf16x3", s,
-            [is_cold](auto& state, Shape z) { packed_hat(state, z, is_cold, hat::Precision::bf16x3); });
+        for (const hat::Precision p : bench::precisions())
+            if (p != hat::Precision::bf16)
+                add(at + (p == hat::Precision::fp32 ? "hat" : "hat_bf16x3"), s,
+                    [is_cold, p](auto& state, Shape z) { packed_hat(state, z, is_cold, p); });
         add(at + "onednn", s, [is_cold](auto& state, Shape z) { packed_onednn(state, z, is_cold); });
         add(at + "openblas", s, [is_cold](auto& state, Shape z) { plain_openblas(state, z, is_cold); });
     };

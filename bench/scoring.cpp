@@ -106,12 +106,12 @@ template <class Space>
 void register_scores(const std::string& name, const Space& space) {
     const auto largest = hat::to_runtime(space.largest()), smallest = hat::to_runtime(space.smallest());
     for (const auto& [network, arch] : {std::pair("largest", largest), std::pair("smallest", smallest)})
-        for (const auto& [suffix, precision] :
-             {std::pair("", hat::Precision::fp32), std::pair("/bf16", hat::Precision::bf16),
-              std::pair("/bf16x3", hat::Precision::bf16x3)})
+        for (const hat::Precision precision : bench::precisions())
             benchmark::RegisterBenchmark(
-                ("scoring/" + name + "/" + network + suffix).c_str(),
-                [largest, sub = arch, p = precision](benchmark::State& s) { score(s, largest, sub, p); })
+                ("scoring/" + name + "/" + network +
+                 (precision == hat::Precision::fp32 ? "" : "/" + std::string(hat::name_of(precision))))
+                    .c_str(),
+                [largest, sub = arch, precision](benchmark::State& s) { score(s, largest, sub, precision); })
                 ->Unit(benchmark::kMillisecond);
 }
 

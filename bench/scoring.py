@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Scoring the largest and smallest networks of hat_bench_scoring in fp32, bf16x3 and bf16, beside PyTorch's loss of the
-largest one's shape, in turns.
+"""Scoring the largest and smallest networks of hat_bench_scoring in fp32, bf16x3 (with tiles) and bf16, beside PyTorch's
+loss of the largest one's shape, in turns.
 
 CPU time of one thread; every run is a process of its own. hat's sentences have 10 to 40 tokens, PyTorch's all have 25, so that
 it pads none.
@@ -12,7 +12,8 @@ import pathlib
 import shutil
 import subprocess
 
-HERE = pathlib.Path(__file__).resolve().parent
+from peers import pytorch
+
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("program", help="hat_bench_scoring")
 parser.add_argument("--rounds", type=int, default=2)
@@ -32,8 +33,13 @@ def run(command):
     return json.loads(done.stdout)
 
 
-have_torch = subprocess.run([args.python, "-c", "import torch"], capture_output=True).returncode == 0
-if not have_torch:
+have_torch = pytorch.available(args.python)
+fastest = {}
+if have_torch:
+    for shape in args.shapes.split(","):
+        fastest[shape], how = pytorch.fastest(args.python, ["--shape", shape, "--score"])
+        print(f"PyTorch runs {shape} fastest with: {how}\n")
+else:
     print(f"PyTorch is left out: {args.python} has no torch\n")
 found = {}  # shape -> name -> the fastest of the rounds
 for _ in range(args.rounds):
@@ -44,7 +50,7 @@ for _ in range(args.rounds):
             if name not in best or result["cpu_time"] < best[name]["cpu_time"]:
                 best[name] = result
         if have_torch:
-            peer = run([args.python, str(HERE / "peers/pytorch_training.py"), "--shape", shape, "--score"])
+            peer = pytorch.step(args.python, fastest[shape], ["--shape", shape, "--score"])
             best["pytorch"] = max(best.get("pytorch", 0), peer["tokens_per_cpu_second"])
 
 print("**Scoring 2,000 sentences.** One thread, CPU time, the best of the rounds\n")
@@ -53,7 +59,9 @@ print("| shape | network | products | s | GFLOP/s | target tokens/s | PyTorch, t
 for shape, best in found.items():
     for network in ("largest", "smallest"):
         for precision in ("fp32", "bf16x3", "bf16"):
-            ours = best[network if precision == "fp32" else f"{network}/{precision}"]
+            ours = best.get(network if precision == "fp32" else f"{network}/{precision}")
+            if ours is None:
+                continue  # bf16x3 without tiles is fp32
             cells = [shape, network, precision, f"{ours['cpu_time'] / 1000:.2f}", f"{ours['GFLOP/s']:.0f}",
                      f"{ours['target_tokens/s']:.0f}", "", ""]
             if have_torch and network == "largest":

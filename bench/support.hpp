@@ -13,11 +13,19 @@
 #include <fstream>
 #include <hat/core/arena.hpp>
 #include <hat/core/rng.hpp>
+#include <hat/kernel/gemm_bf16.hpp>
 #include <hat/kernel/simd.hpp>
 #include <limits>
 #include <string>
+#include <vector>
 
 namespace bench {
+
+/// The precisions that differ on this machine: without tiles, bf16x3 is fp32.
+inline std::vector<hat::Precision> precisions() {
+    if (hat::simd::tiles_usable()) return {hat::Precision::fp32, hat::Precision::bf16x3, hat::Precision::bf16};
+    return {hat::Precision::fp32, hat::Precision::bf16};
+}
 
 /// n uniform numbers of [-1, 1).
 inline hat::AlignedBuffer<float> random_buffer(std::size_t n, std::uint64_t seed = 1) {
@@ -140,13 +148,21 @@ inline void register_limits(std::initializer_list<std::size_t> kib) {
         })->Iterations(1);
 }
 
-/// Runs everything registered. Peers read how many threads they may have when their libraries load; unless the caller
-/// chose, that is one, as ours: the program starts itself again with the variables set.
+/// Runs everything registered. Peers read how many threads they may have, and which kernels to take, when their
+/// libraries load; unless the caller chose, that is one thread, as ours: the program starts itself again with the
+/// variables set.
 inline int run(int argc, char** argv) {
-    if (std::getenv("OMP_NUM_THREADS") == nullptr) {
-        setenv("OMP_NUM_THREADS", "1", 1);
-        setenv("OPENBLAS_NUM_THREADS", "1", 1);
-        setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1", 1);  // huge pages for the peers, too
+    if (std::getenv("HAT_BENCH_PEERS") == nullptr) {
+        setenv("HAT_BENCH_PEERS", "set", 1);
+        if (std::getenv("OMP_NUM_THREADS") == nullptr) {
+            setenv("OMP_NUM_THREADS", "1", 1);
+            setenv("OPENBLAS_NUM_THREADS", "1", 1);
+        }
+        setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1", 0);  // huge pages for the peers, too
+#if defined(__AVX512F__)
+        // Debian's OpenBLAS, 0.3.21, does not know AMD's processors that have AVX-512, and takes its kernels for AVX2
+        if (hat::simd::made_by_amd()) setenv("OPENBLAS_CORETYPE", "SkylakeX", 0);
+#endif
         execv("/proc/self/exe", argv);
     }
     benchmark::Initialize(&argc, argv);

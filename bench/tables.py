@@ -129,10 +129,12 @@ def gemm(best, shapes):
           f"Packing and rounding are included. Inputs and outputs: pairs of {', '.join(map(str, widths))}. Shares and "
           "ratios are geometric means.")
 
-    table("Errors of sums of products", ("products in a sum", *(f"{form}: {part}" for form in FORMS.values() for part in
+    errors = groups(best, "accuracy")
+    forms = [form for form in FORMS.values() if all(form in who for who in errors.values())]
+    table("Errors of sums of products", ("products in a sum", *(f"{form}: {part}" for form in forms for part in
                                                                ("root mean square", "worst"))),
-          [(k, *(f"{who[form][error]:.1e}" for form in FORMS.values() for error in ("rms_error", "worst_error")))
-           for k, who in groups(best, "accuracy").items()],
+          [(k, *(f"{who[form][error]:.1e}" for form in forms for error in ("rms_error", "worst_error")))
+           for k, who in errors.items()],
           "64 x 64 sums of random numbers' products, relative to the sum of the products' magnitudes.")
 
     rows, one_row = [], []
@@ -141,7 +143,7 @@ def gemm(best, shapes):
         for shape, who in groups(best, group).items():
             m, n, k = size(shape)
             limit = read_limit(best, group, shape, 4)
-            for form in ("hat", "hat_bf16x3"):
+            for form in who.keys() & {"hat", "hat_bf16x3"}:
                 cells[m, form].append((*compared(who, who, form), who[form]["GB/s"] / limit))
             if m == 1:
                 read = who["hat"]["GB/s"]

@@ -1,6 +1,7 @@
 // One training step (data, forward, backward, Adam) of hat::Trainer. Names:
-// training/<shape>/<fp32 or bf16x3>/threads:<n>, and precision/<shape> for steps in fp32, bf16x3 and bf16 in turns. Run
-// through bench/training.py, which sets PyTorch beside it, gives each run a process of its own and prints the tables.
+// training/<shape>/<fp32 or, with tiles, bf16x3>/threads:<n>, and precision/<shape> for steps in each precision in
+// turns. Run through bench/training.py, which sets PyTorch beside it, gives each run a process of its own and prints
+// the tables.
 #include "support.hpp"
 
 #include <algorithm>
@@ -104,7 +105,7 @@ void step(benchmark::State& state, const hat::RuntimeArch& arch, hat::Precision 
     bench::rate(state, "GFLOP/s", necessary_flops(arch));
 }
 
-/// Steps of one thread in fp32, bf16x3 and bf16, in turns of two after two that warm up; the best of each counts.
+/// Steps of one thread in each precision, in turns of two after two that warm up; the best of each counts.
 void precisions(benchmark::State& state, const hat::RuntimeArch& arch) {
     const auto turn = [&](hat::Precision precision) {
         auto weights = weights_of(arch);
@@ -125,7 +126,7 @@ void precisions(benchmark::State& state, const hat::RuntimeArch& arch) {
     };
     std::map<hat::Precision, double> seconds;
     for (auto _ : state)
-        for (const auto p : {hat::Precision::fp32, hat::Precision::bf16x3, hat::Precision::bf16}) {
+        for (const hat::Precision p : bench::precisions()) {
             const double now = turn(p);
             const auto [best, first] = seconds.try_emplace(p, now);
             best->second = std::min(best->second, now);
@@ -141,8 +142,9 @@ void add(const std::string& shape, const hat::RuntimeArch& arch) {
                                  [arch](benchmark::State& state) { precisions(state, arch); })
         ->Iterations(3)
         ->Unit(benchmark::kMillisecond);
-    for (const auto precision : {hat::Precision::fp32, hat::Precision::bf16x3})
+    for (const hat::Precision precision : bench::precisions())
         for (const int threads : {1, 2}) {
+            if (precision == hat::Precision::bf16) continue;
             const std::string name = "training/" + shape + "/" + std::string(hat::name_of(precision));
             auto* b = benchmark::RegisterBenchmark(
                 name.c_str(), [arch, precision](benchmark::State& state) { step(state, arch, precision); });

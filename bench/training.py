@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Training steps of hat_bench_training beside PyTorch's, in turns, and where hat's time goes (by perf's samples).
 
-Every run is a process of its own, with the same environment. One thread is compared by CPU time, more by wall clock:
+Every run is a process of its own, PyTorch's in the environment in which it is fastest. One thread is compared by CPU time, more by wall clock:
 those figures need an idle machine.
 """
 import argparse
@@ -15,7 +15,8 @@ import subprocess
 import tempfile
 from collections import Counter
 
-HERE = pathlib.Path(__file__).resolve().parent
+from peers import pytorch
+
 parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
 parser.add_argument("program", help="hat_bench_training")
 parser.add_argument("--rounds", type=int, default=3)
@@ -30,12 +31,15 @@ SHAPES, THREADS = args.shapes.split(","), [int(t) for t in args.threads.split(",
 if not {*SHAPES} <= {"small", "iwslt"}:
     parser.error(f"--shapes is {args.shapes}, expected some of small,iwslt")
 TOKENS = 164 * 25
-PRECISIONS = ["fp32", "bf16x3"]  # the last one is the default
+listed = subprocess.run([args.program, "--benchmark_list_tests"], capture_output=True, text=True).stdout
+# the last one is the default; without tiles there is no bf16x3, or it is fp32 by another name
+PRECISIONS = [p for p in ("fp32", "bf16x3") if f"training/small/{p}/" in listed]
+if not PRECISIONS:
+    parser.error(f"{args.program} has no benchmark of training: bench/run.sh training builds one")
 FREQUENCY = {"small": "499", "iwslt": "49"}  # samples per CPU second
 
 
 def run(command, threads):
-    # (huge pages for malloc make PyTorch slower, so they stay off)
     env = dict(os.environ, OMP_NUM_THREADS=str(threads), OPENBLAS_NUM_THREADS=str(threads), OMP_WAIT_POLICY="PASSIVE")
     done = subprocess.run(command, env=env, capture_output=True)
     if done.returncode:
@@ -53,10 +57,9 @@ def ours(shape, precision, threads, prefix=()):
             "peak": peak["GFLOP/s"]}
 
 
-def peer(shape, threads, blas):
-    command = [args.python, str(HERE / "peers/pytorch_training.py"), "--shape", shape, "--threads", str(threads),
-               "--blas-threads", str(blas), "--steps", "4"]
-    found = json.loads(run(command, threads))
+def peer(shape, threads, blas, environment, steps=4):
+    options = ["--shape", shape, "--threads", threads, "--blas-threads", blas, "--steps", steps]
+    found = pytorch.step(args.python, environment, options)
     return {"wall": found["tokens_per_second"], "cpu": found["tokens_per_cpu_second"], "MiB": found["peak_MiB"]}
 
 
@@ -79,7 +82,7 @@ PARTS = [
     ("embedding", r"hat::embed"),
     ("bias gradients", r"add_column_sums|\Ahat::GradientMap"),
     ("GEMM: packing", r"hat::(detail::)?pack_|\A.*mem(move|cpy).*\n.*multiply"),
-    ("GEMM: layers and output matrix", r"hat::(multiply|multiply_transposed)<"),
+    ("GEMM: layers and output matrix", r"hat::(multiply|multiply_transposed|linear\w*)<|detail::multiply_p"),
     ("ReLU, scaling, sums of gradients", r"Pass<float>|ElasticTransformer"),
     ("other", r""),
 ]
@@ -111,8 +114,14 @@ def profile(shape):
 
 
 found = {}
-have_torch = subprocess.run([args.python, "-c", "import torch"], capture_output=True).returncode == 0
-if not have_torch:
+have_torch = pytorch.available(args.python)
+fastest = {}
+if have_torch:
+    for shape in SHAPES:
+        fastest[shape], how = pytorch.fastest(args.python, ["--shape", shape])
+        print(f"PyTorch runs {shape} fastest with: {how}\n")
+    print("PyTorch's memory is that of a step as it comes\n")
+else:
     print(f"PyTorch is left out: {args.python} has no torch\n")
 for _ in range(args.rounds):
     for shape in SHAPES:
@@ -124,7 +133,9 @@ for _ in range(args.rounds):
             for p in PRECISIONS:
                 entry[p].append(ours(shape, p, t))
             for a, b in splits:
-                entry["pytorch"][f"{a}+{b}"].append(peer(shape, a, b))
+                entry["pytorch"][f"{a}+{b}"].append(peer(shape, a, b, fastest[shape]))
+            if have_torch and "pytorch_MiB" not in entry:
+                entry["pytorch_MiB"] = peer(shape, t, t, {}, 1)["MiB"]
 
 print("**A training step.** Target tokens per second, best / median of the rounds\n")
 print("| shape | threads | products | hat | PyTorch (fp32) | its threads + BLAS's | hat / PyTorch | GFLOP/s | "
@@ -142,7 +153,7 @@ for name, entry in found.items():
         if have_torch:
             split, torch = max(entry["pytorch"].items(), key=lambda kv: median(kv[1], key))
             cells[4:7] = spread(torch, key), split, f"**{speed / median(torch, key):.2f}**"
-            cells[10:] = f"{median(torch, 'MiB'):.0f}", f"**{memory / median(torch, 'MiB'):.2f}**"
+            cells[10:] = f"{entry['pytorch_MiB']:.0f}", f"**{memory / entry['pytorch_MiB']:.2f}**"
         print("| " + " | ".join(cells) + " |")
 print()
 for shape in SHAPES:
@@ -156,7 +167,7 @@ print("| shape | products | target tokens/s | times fp32's | GFLOP/s | of the FM
 for shape in SHAPES:
     command = [args.program, "--benchmark_format=json", f"--benchmark_filter=limit/fma_peak|precision/{shape}/"]
     peak, step = found[f"{shape}/precision"] = json.loads(run(command, 1))["benchmarks"]
-    for p in ("fp32", "bf16x3", "bf16"):
+    for p in (*PRECISIONS, "bf16"):
         tokens, gflops = step[f"{p}_tokens/s"], step[f"{p}_GFLOP/s"]
         print(f"| {shape} | {p} | {tokens:.0f} | **{tokens / step['fp32_tokens/s']:.2f}** | {gflops:.0f} | "
               f"{100 * gflops / peak['GFLOP/s']:.0f} % |")

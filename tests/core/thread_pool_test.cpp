@@ -4,8 +4,10 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <hat/core/executor.hpp>
 #include <hat/core/thread_pool.hpp>
+#include <hat/kernel/parallel.hpp>
 #include <limits>
 #include <stdexcept>
 #include <string>
@@ -25,32 +27,73 @@ TEST_CASE("a pool runs every index exactly once, again and again") {
     }
 }
 
+namespace {
+
+/// Waits for `ready`, but not forever; whether it came.
+template <class Ready>
+bool in_time(const Ready& ready) {
+    const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (!ready())
+        if (std::chrono::steady_clock::now() > end)
+            return false;
+        else
+            std::this_thread::yield();
+    return true;
+}
+
+}  // namespace
+
 TEST_CASE("a thread that is slow is helped: every index runs once, whoever takes it") {
     const hat::ThreadPool pool(3);
     std::vector<int> hits(30);
-    std::atomic<bool> others_done{false};
     std::atomic<std::size_t> done{0};
     pool(hits.size(), [&](std::size_t i) {
-        // the first of the caller's ten waits until all others have run: its other nine must be run by helpers
-        while (i == 0 && !others_done) std::this_thread::yield();
+        // whoever has the first index waits until all others have run: the rest of its part must be run by others
+        if (i == 0) CHECK(in_time([&] { return done == hits.size() - 1; }));
         ++hits[i];
-        if (++done == hits.size() - 1) others_done = true;
+        ++done;
     });
     for (int h : hits) CHECK(h == 1);
 }
 
+TEST_CASE("each thread begins with the same part of every call") {
+    const hat::ThreadPool pool(3);
+    std::vector<std::thread::id> first(3), second(3);
+    for (auto* who : {&first, &second}) {
+        std::atomic<std::size_t> begun{0};
+        pool(3, [&](std::size_t i) {
+            ++begun;
+            CHECK(in_time([&] { return begun == 3; }));  // so that each thread has one
+            (*who)[i] = std::this_thread::get_id();
+        });
+    }
+    CHECK(first[0] == std::this_thread::get_id());
+    CHECK(first == second);
+}
+
 TEST_CASE("pieces cover everything, differ by one thing at most, and are as many for each thread") {
     for (std::size_t n : {1u, 7u, 100u, 4097u})
-        for (std::size_t count : {1u, 2u, 7u})
+        for (std::size_t count : {1u, 2u, 7u}) {
+            CHECK(hat::piece_begin(0, count, n) == 0);
+            CHECK(hat::piece_begin(count, count, n) == n);
             for (std::size_t i = 0; i < count; ++i) {
                 const std::size_t size = hat::piece_begin(i + 1, count, n) - hat::piece_begin(i, count, n);
                 CHECK(size >= n / count);
                 CHECK(size <= (n + count - 1) / count);
             }
-    CHECK(hat::piece_begin(0, 7, 100) == 0);
-    CHECK(hat::piece_begin(7, 7, 100) == 100);
+        }
+    for (const std::size_t threads : {1u, 2u, 5u})
+        for (const std::size_t rows : {1u, 3u, 1000u}) {
+            std::vector<int> hits(rows);
+            hat::parallel_rows(hat::ThreadPool(threads), rows, 100, [&](std::size_t r, std::size_t last) {
+                for (; r < last; ++r) ++hits[r];
+            });
+            CHECK(hits == std::vector<int>(rows, 1));
+        }
     CHECK(hat::even_pieces(33, 2, 1000) == 34);
     CHECK(hat::even_pieces(5, 8, 6) == 6);
+    CHECK(hat::even_pieces(5, static_cast<std::size_t>(-1), 6) == 6);
+    CHECK(hat::even_pieces(5, 0, 6) == 5);
     CHECK(hat::threads_of(hat::Serial{}) == 1);
     CHECK(hat::threads_of(hat::ThreadPool(3)) == 3);
     CHECK(hat::threads_of([](std::size_t, auto&&) {}) == 1);  // an executor that does not say

@@ -56,6 +56,18 @@ std::vector<Shape> shapes() {
     return all;
 }
 
+/// While it lives, tiles read as on another processor.
+class StreamingAs {
+public:
+    explicit StreamingAs(const hat::detail::Streaming& as) { hat::detail::streaming = as; }
+    ~StreamingAs() { hat::detail::streaming = suits_; }
+    StreamingAs(const StreamingAs&) = delete;
+    StreamingAs& operator=(const StreamingAs&) = delete;
+
+private:
+    hat::detail::Streaming suits_ = hat::detail::streaming;
+};
+
 }  // namespace
 
 TEST_CASE_TEMPLATE("a product is one chain of fused multiply-adds per output, bit for bit", T, float, double) {
@@ -104,12 +116,11 @@ TEST_CASE_TEMPLATE("a product is one chain of fused multiply-adds per output, bi
 TEST_CASE_TEMPLATE("few rows times a right operand that no cache holds: the same chains, bit for bit", T, float,
                    double) {
     // as on every processor, whichever this one is
-    const auto suits = hat::detail::streaming;
     hat::detail::Streaming as{};
     SUBCASE("in turns") { as = {.one_row = 2048, .few_rows = 4096, .turns = true, .once = false}; }
-    SUBCASE("prefetched for one use") { as = {.one_row = 0, .few_rows = 2560, .turns = false, .once = true}; }
+    SUBCASE("prefetched for a single use") { as = {.one_row = 0, .few_rows = 2560, .turns = false, .once = true}; }
     SUBCASE("prefetched into all caches") { as = {.one_row = 0, .few_rows = 2560, .turns = false, .once = false}; }
-    hat::detail::streaming = as;
+    const StreamingAs set(as);
     hat::Rng rng(4);
     const hat::ThreadPool four(4);
     const std::size_t n = 1100;  // panels that take turns, some that are left, a part of one
@@ -146,7 +157,6 @@ TEST_CASE_TEMPLATE("few rows times a right operand that no cache holds: the same
             }
         }
     }
-    hat::detail::streaming = suits;
 }
 
 TEST_CASE_TEMPLATE("a product with a transposed left side adds the same chains", T, float, double) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <type_traits>
 
 namespace hat {
@@ -35,23 +36,24 @@ inline constexpr bool single_threaded = requires {
 };
 static_assert(single_threaded<Serial>);
 
-/// How many threads the executor says that it has: 1 when it does not say. Only for cutting work whose pieces change
-/// no result.
+/// How many threads the executor says that it has, at least 1: what it says when it does not say. Only for cutting work
+/// whose pieces change no result.
 template <class E>
 std::size_t threads_of(const E& executor) {
     if constexpr (requires { executor.threads(); })
-        return executor.threads();
+        return std::max<std::size_t>(1, executor.threads());
     else
         return 1;
 }
 
 /// Where piece i of `count` pieces of n things begins; pieces differ by one thing at most.
 constexpr std::size_t piece_begin(std::size_t i, std::size_t count, std::size_t n) {
-    return n / count * i + n % count * i / count;
+    return n / count * i + static_cast<std::size_t>(std::uint64_t{n % count} * i / count);
 }
 
-/// At least `pieces` pieces, as many for each of `threads` threads, of `most` at most.
+/// At least `pieces` pieces (`most` if that is fewer), as many for each of `threads` threads where `most` allows it.
 constexpr std::size_t even_pieces(std::size_t pieces, std::size_t threads, std::size_t most) {
+    threads = std::clamp<std::size_t>(threads, 1, std::max<std::size_t>(1, most));
     return std::min(most, (pieces + threads - 1) / threads * threads);
 }
 

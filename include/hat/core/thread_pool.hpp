@@ -141,6 +141,7 @@ private:
             inside() = true;
             for (std::size_t p = 0; p < parts.size(); ++p) {
                 Part& part = parts[(own + p) % parts.size()];
+                if (part.next.load(std::memory_order_relaxed) >= part.end) continue;  // leaves its cache line alone
                 for (std::size_t i; (i = part.next.fetch_add(1, std::memory_order_relaxed)) < part.end;) {
                     try {
                         function(argument, i);

@@ -111,31 +111,27 @@ void pack_panel(const T* b, std::size_t k_step, std::size_t n_step, std::size_t 
     }
 }
 
-/// How tiles of few rows read a right operand from memory, which is a matter of the processor's own prefetchers
+/// How tiles of few rows read a right operand, which is a matter of the processor's own prefetchers
 /// (docs/performance.md, "Products"). No result depends on it.
 struct Streaming {
     std::size_t one_row;   ///< bytes that tiles of one and two rows prefetch ahead; 0: they leave it to the processor
     std::size_t few_rows;  ///< bytes that tiles of three to seven rows prefetch ahead
     bool turns;            ///< whether tiles take turns
-    bool once;  ///< whether three to seven rows prefetch what comes from far for one use: into the first cache only
+    bool once;             ///< whether tiles of three to six rows prefetch what comes from far for a single use
 };
 /// What suits this processor; tests set it to either.
 inline Streaming streaming = simd::made_by_amd() ? Streaming{0, 2560, false, true} : Streaming{2048, 4096, true, false};
 
-/// Bytes that tiles of three to seven rows prefetch one line in every few steps ahead: two pages.
-inline constexpr std::size_t few_far_ahead = 8192;
-
 /// R rows times C vectors of columns, k steps. `a` has strides (a_row, a_col); `b` holds the first element of each pair
 /// of vectors when C is even (they lie side by side), of each vector when it is odd; their rows are `b_step` elements
 /// apart. With `load`, the chains continue from c. `next` is where the caller's next tile will store. `soon` is null,
-/// or memory that the caller will read later: tiles of many rows prefetch it, `soon_step` elements for each step; to
-/// those of few rows it says that b comes from far.
-/// `near` says that all operands are in a near cache, and that there is neither `load` nor `end`: nothing but the
-/// product.
+/// or memory that the caller will read later: tiles of many rows prefetch it, `soon_step` elements for each step.
+/// `once` says that b comes from far and is read by this tile only: see Streaming::once. `near` says that all operands
+/// are in a near cache, and that there is neither `load` nor `end`: nothing but the product.
 template <std::size_t R, std::size_t C, class In, Extent K = std::size_t, bool near = false, class T = Sum<In>>
 void tile(K k, const In* a, std::size_t a_row, std::size_t a_col, const In* const* b, std::size_t b_step, T* c,
           std::size_t c_row, std::size_t columns, bool load, const Epilogue<T>* end, T* next, const In* soon,
-          std::size_t soon_step) {
+          std::size_t soon_step, bool once) {
     using V = simd::Vec<T>;
     constexpr std::size_t W = simd::width<T>, together = C % 2 == 0 ? 2 : 1;
     V acc[R][C];
@@ -172,12 +168,12 @@ void tile(K k, const In* a, std::size_t a_row, std::size_t a_col, const In* cons
     // b streams, from memory when there are few rows: the hardware's prefetchers stop at every page
     constexpr bool few = R <= tile_rows<In> / 2;
     std::size_t ahead = (!few ? 2048 : R > 2 ? streaming.few_rows : streaming.one_row) / sizeof(In);
-    const auto one_step = [&]<bool once = false>(std::bool_constant<once> = {}) {
+    const auto one_step = [&]<int locality = 3>(std::integral_constant<int, locality> = {}) {
         decltype(simd::load(a)) right[C];
 #pragma GCC unroll 16
         for (std::size_t j = 0; j < C; ++j) {
             if constexpr (!near)
-                if (R > 2 || ahead > 0) __builtin_prefetch(at(j) + ahead, 0, once ? 0 : 3);
+                if (R > 2 || ahead > 0) __builtin_prefetch(at(j) + ahead, 0, locality);
             right[j] = simd::load(at(j));
         }
 #pragma GCC unroll 16
@@ -191,28 +187,25 @@ void tile(K k, const In* a, std::size_t a_row, std::size_t a_col, const In* cons
         right_at += b_step;
     };
     std::size_t kk = 0;
-    if constexpr (!near && few && R > 2 && C != 3) {
-        // as many steps at a time as are prefetched ahead: what follows the last of them is read by the next tile,
-        // which begins `over` further. Of every stream one line far ahead, so that its page's address is translated by
-        // then
-        const std::size_t part = std::max<std::size_t>(16, ahead / b_step);
-        const std::ptrdiff_t over = distance[C / together - 1];
-        const auto parts = [&](auto once) {
-            for (std::size_t left = k % part; left > 0; --left) one_step(once);
+    if constexpr (!near && few && R > 2 && C != 3)
+        if (once) {
+            // as many steps at a time as are prefetched ahead: what follows the last of them is read by the next tile,
+            // which begins `over` further. Of every stream one line two pages ahead, too: by the time that its page is
+            // needed, its address is translated, for which prefetching would wait
+            constexpr std::size_t two_pages = 8192 / sizeof(In);
+            constexpr std::integral_constant<int, 0> into_first_cache_only{};
+            const std::size_t part = std::max<std::size_t>(16, ahead / b_step);
+            const std::ptrdiff_t over = distance[C / together - 1];
+            for (std::size_t left = k % part; left > 0; --left) one_step(into_first_cache_only);
             for (kk = k % part; kk < k; kk += part) {
-                const std::ptrdiff_t far_ahead =
-                    static_cast<std::ptrdiff_t>(few_far_ahead / sizeof(In)) + (kk + 3 * part < k ? 0 : over);
+                const std::ptrdiff_t beyond =
+                    static_cast<std::ptrdiff_t>(two_pages) + (kk + two_pages / b_step < k ? 0 : over);
 #pragma GCC unroll 16
-                for (std::size_t j = 0; j < C; j += together) __builtin_prefetch(at(j) + far_ahead);
+                for (std::size_t j = 0; j < C; j += together) __builtin_prefetch(at(j) + beyond);
                 if (kk + part == k) ahead += static_cast<std::size_t>(over);
-                for (std::size_t left = part; left > 0; --left) one_step(once);
+                for (std::size_t left = part; left > 0; --left) one_step(into_first_cache_only);
             }
-        };
-        if (soon && streaming.once)
-            parts(std::true_type{});
-        else
-            parts(std::false_type{});
-    }
+        }
     if constexpr (!near && (!few || C == 3)) {  // three vectors: seven rows may be one of many tiles
         // many rows: the left operand and the output of the next tile may come from memory, too; a few lines at a time
         constexpr std::size_t part = 16, page = 4096, rows = few ? 0 : R;
@@ -286,7 +279,7 @@ constexpr std::size_t vectors_at_once(std::size_t rows) {
 /// tile<R, C> for R = 1 .. tile_rows, as tables: a panel at a time, or as many vectors as suit the rows.
 template <class In>
 using Tile = void (*)(std::size_t, const In*, std::size_t, std::size_t, const In* const*, std::size_t, Sum<In>*,
-                      std::size_t, std::size_t, bool, const Epilogue<Sum<In>>*, Sum<In>*, const In*, std::size_t);
+                      std::size_t, std::size_t, bool, const Epilogue<Sum<In>>*, Sum<In>*, const In*, std::size_t, bool);
 template <class In, bool wide>
 inline constexpr std::array<Tile<In>, tile_rows<In>> tiles = []<std::size_t... I>(std::index_sequence<I...>) {
     return std::array<Tile<In>, sizeof...(I)>{&tile < I + 1, wide ? vectors_at_once(I + 1) : 2, In > ...};
@@ -396,7 +389,7 @@ void tiles_in_turns(std::size_t k, const T* a, std::size_t a_row, std::size_t a_
         for (std::size_t i = 0; i < R; ++i) std::copy_n(sums[t][i], C * W, c + i * c_row);
         const T* const right[] = {b[2 * t] + steps * b_step, b[2 * t + 1] + steps * b_step};
         tile<R, C, T>(k - steps, a + steps * a_col, a_row, a_col, right, b_step, c, c_row, C * W, true, &end, c + C * W,
-                      nullptr, 0);
+                      nullptr, 0, false);
         if (end.bias) end.bias += C * W;
     }
 }
@@ -479,6 +472,7 @@ void multiply_panels(M m, const In* a, std::size_t a_row, std::size_t a_col, con
     }
     // b may come from far
     const bool far = b.panel == k * b.step && k * n * sizeof(In) >= far_bytes;
+    const bool once = far && m <= tile_rows<In> && streaming.once;
     if constexpr (FixedExtent<M>)
         if constexpr (M::value <= tile_rows<In>) {  // one tile whose sizes the compiler knows
             constexpr std::size_t most = vectors_at_once(M::value);
@@ -488,7 +482,7 @@ void multiply_panels(M m, const In* a, std::size_t a_row, std::size_t a_col, con
                 const auto run = [&](auto vectors) {
                     tile<M::value, vectors, In, K>(k, a, a_row, a_col, right.at, b.step, c + v * W, c_row,
                                                    right.columns, end.accumulate, &right.end, c + (v + count) * W,
-                                                   far ? b.data : nullptr, 0);
+                                                   nullptr, 0, once);
                 };
                 if (count == most)
                     run(std::integral_constant<std::size_t, most>{});
@@ -558,10 +552,7 @@ void multiply_panels(M m, const In* a, std::size_t a_row, std::size_t a_col, con
                 table[rows - 1](steps, left + i * left_row, left_row, left_col, right.at, b.step, to, c_row,
                                 right.columns, load, last ? &right.end : nullptr,
                                 t + 1 < blocks ? to + rows * c_row : c + (v + count) * W,
-                                t < sharers      ? later(v + 4, k0, steps, t * share * steps)
-                                : far && !shared ? b.data
-                                                 : nullptr,
-                                share);
+                                t < sharers ? later(v + 4, k0, steps, t * share * steps) : nullptr, share, once);
                 i += rows;
             }
             v += count;
@@ -582,7 +573,7 @@ void multiply_near(std::size_t m, const T* a, std::size_t a_row, std::size_t a_c
         for (std::size_t t = 0; t < blocks; ++t) {
             const std::size_t rows = m / blocks + (t < m % blocks ? 1 : 0);
             near_tiles<T>[rows - 1](b.k, a + i * a_row, a_row, a_col, &right, b.step, c + i * c_row + column, c_row,
-                                    std::min(w, b.n - column), false, nullptr, nullptr, nullptr, 0);
+                                    std::min(w, b.n - column), false, nullptr, nullptr, nullptr, 0, false);
             i += rows;
         }
     }
@@ -602,9 +593,9 @@ void drop_piece(const Dropout& dropout, std::size_t n, const C& c, std::size_t r
         dropout.apply(c.row(r) + first, last - first, static_cast<std::uint32_t>(r * n + first));
 }
 
-/// Blocks of the m rows of a product: whole register blocks of `unit` rows but for the last one, together at most 64,
-/// or 128 of many. Twice as many of rounded operands, whose products take less time for what they read, when there are
-/// many. With work for several threads, as many blocks for each of them.
+/// Blocks of the m rows of a product: whole register blocks of `unit` rows but for the last one, in each at most 64
+/// rows, or 128 of many. Twice as many of rounded operands, whose products take less time for what they read, when
+/// there are many. With work for several threads, as many blocks for each of them.
 template <class In>
 class RowBlocks {
 public:
@@ -625,7 +616,7 @@ public:
     std::size_t rows(std::size_t i) const { return begin(i + 1) - begin(i); }
 
 private:
-    std::size_t m_, unit_, units_, count_ = 1;
+    std::size_t m_, unit_, units_, count_;
 };
 
 /// Cuts a product of m rows and k steps into blocks of rows and of panels: body(first row, rows, first panel, last
@@ -633,17 +624,20 @@ private:
 template <class In, ExecutorPolicy E, class Body>
 void for_each_piece(const E& executor, std::size_t m, std::size_t k, std::size_t panels, Body&& body,
                     std::size_t unit = many_rows) {
-    const std::size_t row_work = k * panels * tile_columns<In>;
-    RowBlocks<In> blocks(m, row_work, 1, unit);
+    const std::size_t row_work = k * panels * tile_columns<In>, threads = threads_of(executor);
+    const RowBlocks<In> fewest(m, row_work, 1, unit);
     // a piece rounds its part of the left operand once more
-    std::size_t group = rounded_operands<In> && blocks.count() >= 8 ? 32 : 16;
-    if (m <= 2 * tile_rows<In>) {
+    std::size_t group = rounded_operands<In> && fewest.count() >= 8 ? 32 : 16;
+    const bool few = m <= 2 * tile_rows<In>;
+    if (few) {
         const std::size_t work = std::max<std::size_t>(1, m * k * tile_columns<In>);
         const std::size_t together = may_take_turns(m) ? turn_panels : 4;  // a piece is whole turns, or whole tiles
         group = ((std::size_t{1} << 21) / work + together) / together * together;
-    } else
-        blocks = RowBlocks<In>(m, row_work, threads_of(executor), unit);
+    }
     const std::size_t groups = (panels + group - 1) / group;
+    // one block of rows whose panels are enough for all threads stays one: else each thread would read all panels
+    const bool one = few || (fewest.count() == 1 && groups >= threads);
+    const RowBlocks<In> blocks(m, row_work, one ? 1 : threads, unit);
     const auto piece = [&](std::size_t i) {
         const std::size_t r = i / groups, p = i % groups * group;
         body(blocks.begin(r), blocks.rows(r), p, std::min(panels, p + group));

@@ -412,7 +412,8 @@ requires(std::same_as<B, P> || std::same_as<B, float>) void multiply(const E& ex
         constexpr std::size_t most_rows = 256, least_work = std::size_t{1} << 20;
         const std::size_t blocks = (m + most_rows - 1) / most_rows, rows = detail::left_rows((m + blocks - 1) / blocks);
         std::size_t columns = std::clamp<std::size_t>(m * k * b.n / least_work, 1, panels);
-        columns = std::min(columns, (threads_of(executor) + blocks - 1) / blocks);
+        if constexpr (requires { executor.threads(); })
+            columns = std::min(columns, (threads_of(executor) - 1) / blocks + 1);
         executor(blocks * columns, [&](std::size_t i) {
             const std::size_t r = i / columns * rows, c0 = i % columns;
             if (r < m) piece(r, std::min(rows, m - r), panels * c0 / columns, panels * (c0 + 1) / columns);

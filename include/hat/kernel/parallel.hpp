@@ -1,6 +1,6 @@
 #pragma once
 /// \file
-/// Cutting rows into pieces of which every thread has as many, so that none waits for the others' last one.
+/// Cutting rows into pieces, as many for each thread, so that none waits for another's last one.
 
 #include <algorithm>
 #include <concepts>
@@ -10,7 +10,7 @@
 namespace hat {
 
 /// Calls body(first, last) for ranges that cover [0, rows). `cost` is the work of one row in elementary operations:
-/// a piece is worth about 32k of them, so small problems stay on the calling thread. No result may depend on the
+/// a piece is worth 16k to 32k of them, so small problems stay on the calling thread. No result may depend on the
 /// ranges.
 template <ExecutorPolicy E, class Body>
 void parallel_rows(const E& executor, std::size_t rows, std::size_t cost, Body&& body) {
@@ -23,7 +23,8 @@ void parallel_rows(const E& executor, std::size_t rows, std::size_t cost, Body&&
         if (rows) body(std::size_t{0}, rows);
         return;
     }
-    const std::size_t pieces = even_pieces((rows + piece - 1) / piece, threads_of(executor), rows);
+    const std::size_t least = (rows + piece - 1) / piece;
+    const std::size_t pieces = even_pieces(least, std::min(threads_of(executor), least), rows);
     executor(pieces, [&](std::size_t i) { body(piece_begin(i, pieces, rows), piece_begin(i + 1, pieces, rows)); });
 }
 

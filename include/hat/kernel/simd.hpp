@@ -22,7 +22,7 @@
 #include <arm_neon.h>
 #endif
 #endif
-#if defined(__x86_64__) || defined(__i386__)
+#if (defined(__x86_64__) || defined(__i386__)) && !defined(HAT_SCALAR)
 #include <cpuid.h>
 #endif
 #if defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__
@@ -51,9 +51,9 @@
 
 namespace hat::simd {
 
-/// Whether this processor is one of AMD's (CPUID leaf 0, whose EBX begins the maker's name).
+/// Whether this processor is one of AMD's (CPUID leaf 0, whose EBX begins the maker's name); not asked with HAT_SCALAR.
 inline bool made_by_amd() {
-#if defined(__x86_64__) || defined(__i386__)
+#if (defined(__x86_64__) || defined(__i386__)) && !defined(HAT_SCALAR)
     unsigned most = 0, name = 0, c = 0, d = 0;
     return __get_cpuid(0, &most, &name, &c, &d) != 0 && name == signature_AMD_ebx;
 #else
