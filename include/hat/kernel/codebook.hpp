@@ -172,6 +172,7 @@ void codebook_tile(std::size_t groups, const std::int8_t* x, std::size_t x_row, 
 #pragma GCC unroll 16
             for (std::size_t v = 0; v < V; ++v) acc[u][r][v] = simd::splat_sum(u == 0 ? start[r] : 0);
     for (std::size_t g = 0; g < groups; ++g, x += CodebookPanels::group, codes += step) {
+        if (g % (page_bytes / step) == 0) __builtin_prefetch(codes + 2 * page_bytes);
         __builtin_prefetch(codes + integer_ahead);
         __builtin_prefetch(codes + integer_ahead + 64);
         const auto both = [&](std::size_t v) { return simd::load_bytes(codes + v * sizeof(simd::Bytes)); };

@@ -194,6 +194,9 @@ inline constexpr std::size_t independent_steps = R* sum_vectors >= 10  ? 1
                                                                        : 4;
 /// How far ahead streamed weights are fetched, in bytes.
 inline constexpr std::size_t integer_ahead = 4096;
+/// Bytes of a page. One line of each is fetched two pages ahead: by the time that the page is needed its address is
+/// translated, for which fetching would wait.
+inline constexpr std::size_t page_bytes = 4096;
 
 /// Four inputs of R rows times those of a panel's outputs; right(v) gives register v of the weights. Whichever side is
 /// smaller stays in registers.
@@ -239,13 +242,15 @@ void int8_tile(std::size_t groups, const std::int8_t* x, std::size_t x_row, cons
                  [&](std::size_t v) { return simd::dot_operand(simd::load_bytes(ws + v * sizeof(simd::Bytes))); });
     };
     std::size_t g = 0;
-    for (; g + U <= groups; g += U, x += 4 * U, w += step * U)
+    for (; g + U <= groups; g += U, x += 4 * U, w += step * U) {
+        if (g % (page_bytes / step) == 0) __builtin_prefetch(w + 2 * page_bytes);
 #pragma GCC unroll 16
         for (std::size_t u = 0; u < U; ++u) {
             __builtin_prefetch(w + u * step + integer_ahead);
             __builtin_prefetch(w + u * step + integer_ahead + 64);
             one(acc[u], x + 4 * u, w + u * step);
         }
+    }
     for (; g < groups; ++g, x += 4, w += step) one(acc[0], x, w);
 #pragma GCC unroll 16
     for (std::size_t r = 0; r < R; ++r)
