@@ -318,7 +318,7 @@ T* scratch(const E& executor, std::size_t slot, std::size_t n) {
 
 /// Steps of k that a block of a product takes at once, at most: a panel's part then stays in the second cache.
 inline constexpr std::size_t k_block = 1024;
-/// Steps of k that multiply_transposed() packs at a time: more of b would not stay near until it is read.
+/// Steps of k that multiply_transposed() packs at a time, about: more of b would not stay near until it is read.
 inline constexpr std::size_t packed_steps = 512;
 /// Bytes of a right operand from which on it is taken to come from far: half of a large second cache.
 inline constexpr std::size_t far_bytes = std::size_t{1} << 20;
@@ -710,11 +710,14 @@ void multiply(const E& executor, const A& a, const Panels<T, N, K>& b, const C& 
 template <class T, ExecutorPolicy E>
 void multiply_transposed(const E& executor, View<const T> a, View<const T> b, View<T> c) {
     const std::size_t m = a.cols, k = a.rows, panels = (b.cols + tile_columns<T> - 1) / tile_columns<T>;
-    if (m == 0 || b.cols == 0) return;
-    const detail::RowBlocks<T> blocks(m, std::min(k, detail::packed_steps) * b.cols, threads_of(executor), many_rows);
-    T* packed = detail::thread_scratch<T>(0, Panels<T>::elements(b.cols, std::min(k, detail::packed_steps)));
-    for (std::size_t k0 = 0; k0 < k; k0 += detail::packed_steps) {
-        const std::size_t steps = std::min(detail::packed_steps, k - k0);
+    if (m == 0 || b.cols == 0 || k == 0) return;
+    // blocks of steps are even: a last one of a few would cost nearly as much as a whole one
+    const std::size_t times = std::max<std::size_t>(1, (k + detail::packed_steps / 2) / detail::packed_steps);
+    const std::size_t most = (k + times - 1) / times;
+    const detail::RowBlocks<T> blocks(m, most * b.cols, threads_of(executor), many_rows);
+    T* packed = detail::thread_scratch<T>(0, Panels<T>::elements(b.cols, most));
+    for (std::size_t t = 0; t < times; ++t) {
+        const std::size_t k0 = piece_begin(t, times, k), steps = piece_begin(t + 1, times, k) - k0;
         const Panels<T> right = pack_plain<T>(executor, b.rows_at(k0, steps), packed);
         executor(blocks.count(), [&](std::size_t i) {
             const std::size_t r = blocks.begin(i), rows = blocks.rows(i);
