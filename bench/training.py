@@ -73,7 +73,7 @@ def spread(runs, key):
 
 # where the time goes: the first pattern found in a sample's call chain (innermost function first, one a line)
 PARTS = [
-    ("attention: scores, softmax, values", r"hat::(attention|attention_backward)<"),
+    ("attention: scores, softmax, values", r"hat::(attention|attention_backward)<|for_each_head|multiply_near"),
     ("softmax + loss", r"smoothed_loss_row|row_exp|row_max"),
     ("data", r"hat::Batches"),
     ("optimizer: Adam, gradient to zero", r"hat::Adam"),
