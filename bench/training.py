@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Training steps of hat_bench_training beside PyTorch's, in turns, and where hat's time goes (by perf's samples).
 
-Every run is a process of its own, PyTorch's in the environment in which it is fastest. One thread is compared by CPU time, more by wall clock:
-those figures need an idle machine.
+Every run is a process of its own, PyTorch's in the environment in which one thread of it is fastest. One thread is compared by CPU
+time, more by wall clock: those figures need an idle machine.
 """
 import argparse
 import json
@@ -32,7 +32,7 @@ if not {*SHAPES} <= {"small", "iwslt"}:
     parser.error(f"--shapes is {args.shapes}, expected some of small,iwslt")
 TOKENS = 164 * 25
 listed = subprocess.run([args.program, "--benchmark_list_tests"], capture_output=True, text=True).stdout
-# the last one is the default; without tiles there is no bf16x3, or it is fp32 by another name
+# the last one is the default; without tiles there is no bf16x3
 PRECISIONS = [p for p in ("fp32", "bf16x3") if f"training/small/{p}/" in listed]
 if not PRECISIONS:
     parser.error(f"{args.program} has no benchmark of training: bench/run.sh training builds one")
@@ -74,7 +74,7 @@ def spread(runs, key):
 # where the time goes: the first pattern found in a sample's call chain (innermost function first, one a line)
 PARTS = [
     ("attention: scores, softmax, values", r"hat::(attention|attention_backward)<|for_each_head|multiply_near"),
-    ("softmax + loss", r"smoothed_loss_row|row_exp|row_max"),
+    ("softmax + loss", r"smoothed_loss_row|row_exp|row_max|\Ahat::parallel_rows<[^\n]*output_loss_in"),
     ("data", r"hat::Batches"),
     ("optimizer: Adam, gradient to zero", r"hat::Adam"),
     ("layer norm", r"layer_norm|norm_row|normalize_row|hat::NormOutput<float>::"),

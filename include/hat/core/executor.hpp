@@ -36,8 +36,8 @@ inline constexpr bool single_threaded = requires {
 };
 static_assert(single_threaded<Serial>);
 
-/// How many threads the executor says that it has, at least 1: what it says when it does not say. Only for cutting work
-/// whose pieces change no result.
+/// How many threads the executor says that it has: at least 1, and 1 if it does not say. Only for cutting work whose
+/// pieces change no result.
 template <class E>
 std::size_t threads_of(const E& executor) {
     if constexpr (requires { executor.threads(); })

@@ -119,7 +119,7 @@ struct Streaming {
     bool turns;            ///< whether tiles take turns
     bool once;             ///< whether tiles of three to six rows prefetch what comes from far for a single use
 };
-/// What suits this processor; tests set it to either.
+/// What suits this processor; tests set others, too.
 inline Streaming streaming = simd::made_by_amd() ? Streaming{0, 2560, false, true} : Streaming{2048, 4096, true, false};
 
 /// R rows times C vectors of columns, k steps. `a` has strides (a_row, a_col); `b` holds the first element of each pair
@@ -194,7 +194,7 @@ void tile(K k, const In* a, std::size_t a_row, std::size_t a_col, const In* cons
             // needed, its address is translated, for which prefetching would wait
             constexpr std::size_t two_pages = 8192 / sizeof(In);
             constexpr std::integral_constant<int, 0> into_first_cache_only{};
-            const std::size_t part = std::max<std::size_t>(16, ahead / b_step);
+            const std::size_t part = std::max<std::size_t>(16, ahead / b_step);  // some, whatever a step is
             const std::ptrdiff_t over = distance[C / together - 1];
             for (std::size_t left = k % part; left > 0; --left) one_step(into_first_cache_only);
             for (kk = k % part; kk < k; kk += part) {

@@ -23,7 +23,7 @@ struct InheritedLossOptions {
     double label_smoothing = 0.1;  ///< share of the target's probability spread over the vocabulary
     /// What operands of products are rounded to. bf16x3 is faster with AMX, where losses differ from those of fp32 as
     /// other orders of summation do, and the same as fp32 elsewhere; bf16 is faster still with AMX, and with
-    /// AVX512-BF16 on AMD Zen 4 (docs/performance.md), in exchange for losses that differ in the fourth digit.
+    /// AVX512-BF16 on AMD Zen 4 and 5 (docs/performance.md), in exchange for losses that differ in the fourth digit.
     Precision precision = Precision::bf16x3;
     /// Bytes that may be kept of encoders' outputs, for other networks with the same encoder. The numbers are the same,
     /// as long as the weights do not change: 0 for weights that are still trained.

@@ -109,7 +109,8 @@ struct TrainerOptions {
     double activation_dropout = 0;                    ///< inside the FFN
     /// What operands of linear layers' products are rounded to while training. bf16x3 has the accuracy of fp32, is
     /// faster with AMX and the same, to the bit, elsewhere; fp32 makes no use of AMX; bf16 is faster still with AMX,
-    /// and with AVX512-BF16 on AMD Zen 4 (docs/performance.md). Weights, sums and all else are float; so is validation.
+    /// and with AVX512-BF16 on AMD Zen 4 and 5 (docs/performance.md). Weights, sums and all else are float; so is
+    /// validation.
     Precision precision = Precision::bf16x3;
     std::size_t update_freq = 1;    ///< batches per update; they share one network, their gradients are summed
     std::uint64_t seed = 1;         ///< of dropout
