@@ -183,8 +183,8 @@ private:
 
         /// Indices [next, end) of the present call that nobody has taken; a cache line of its own.
         struct alignas(64) Part {
-            std::atomic<std::size_t> next{0};
-            std::size_t end = 0;
+            std::atomic<std::size_t> next{0};  ///< may pass `end`, by one for each thread that looked
+            std::size_t end = 0;               ///< does not change during a call
         };
 
         std::mutex user, mutex;
