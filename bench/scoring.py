@@ -23,6 +23,11 @@ parser.add_argument("--json", help="where to write all figures")
 args = parser.parse_args()
 if not shutil.which(args.program):
     parser.error(f"{args.program} is no program: bench/run.sh scoring builds it")
+if not {*args.shapes.split(",")} <= {"small", "iwslt"}:
+    parser.error(f"--shapes is {args.shapes}, expected some of small,iwslt")
+listed = subprocess.run([args.program, "--benchmark_list_tests"], capture_output=True, text=True).stdout
+if "scoring/" not in listed:
+    parser.error(f"{args.program} has no benchmark of scoring: bench/run.sh scoring builds one")
 
 
 def run(command):
